@@ -1,0 +1,2 @@
+//! legacy
+fn main() {}

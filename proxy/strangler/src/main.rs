@@ -1,0 +1,2 @@
+//! strangler
+fn main() {}
