@@ -1,0 +1,96 @@
+//! The runtimes that the contract names.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A runtime a client may ask for. Which interpreter serves it is each service's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Runtime {
+    /// `python3.9`
+    #[serde(rename = "python3.9")]
+    Python39,
+    /// `python3.11`
+    #[serde(rename = "python3.11")]
+    Python311,
+    /// `nodejs18`
+    #[serde(rename = "nodejs18")]
+    Nodejs18,
+    /// `nodejs20`
+    #[serde(rename = "nodejs20")]
+    Nodejs20,
+    /// `go1.21`: a valid name in the contract, though no interpreter can evaluate its source.
+    #[serde(rename = "go1.21")]
+    Go121,
+}
+
+/// The language a runtime's code is written in, which decides the interpreter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// `def handler(event, context)`
+    Python,
+    /// `function handler(event, context)`
+    Node,
+    /// Compiled: the monolith accepts such functions and cannot run them.
+    Go,
+}
+
+/// A runtime that the contract does not name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("runtime `{0}` is not supported; use one of python3.9, python3.11, nodejs18, nodejs20, go1.21")]
+pub struct UnknownRuntime(pub String);
+
+impl Runtime {
+    /// Every runtime of the contract.
+    pub const ALL: [Self; 5] = [Self::Python39, Self::Python311, Self::Nodejs18, Self::Nodejs20, Self::Go121];
+
+    /// The name in requests, answers and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Python39 => "python3.9",
+            Self::Python311 => "python3.11",
+            Self::Nodejs18 => "nodejs18",
+            Self::Nodejs20 => "nodejs20",
+            Self::Go121 => "go1.21",
+        }
+    }
+
+    /// The language of this runtime's code.
+    #[must_use]
+    pub const fn language(self) -> Language {
+        match self {
+            Self::Python39 | Self::Python311 => Language::Python,
+            Self::Nodejs18 | Self::Nodejs20 => Language::Node,
+            Self::Go121 => Language::Go,
+        }
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Runtime {
+    type Err = UnknownRuntime;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRuntime> {
+        Self::ALL
+            .into_iter()
+            .find(|runtime| runtime.as_str() == text)
+            .ok_or_else(|| UnknownRuntime(text.chars().take(64).collect()))
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Go => "go",
+        })
+    }
+}
