@@ -44,7 +44,7 @@ mod redact;
 mod report;
 mod value_types;
 
-pub use load::{Sources, load, load_str};
+pub use load::{Sources, load, load_str, load_str_with};
 pub use problem::{Origin, Problem, Problems};
 pub use report::{Report, Validate};
 pub use value_types::{ByteSize, HumanDuration, Secret};

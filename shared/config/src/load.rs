@@ -71,7 +71,7 @@ pub fn load<T: DeserializeOwned + Validate>(sources: &Sources) -> Result<T, Prob
         None => (String::new(), String::new()),
         Some(file) => (file.display().to_string(), read(file)?),
     };
-    Layers::new(name, &text, sources)?.settle()
+    Layers::new(name, &text, sources)?.settle(T::validate)
 }
 
 /// Reads and checks one document, without the environment. `name` is what errors call it.
@@ -79,8 +79,21 @@ pub fn load<T: DeserializeOwned + Validate>(sources: &Sources) -> Result<T, Prob
 /// # Errors
 /// As [`load`].
 pub fn load_str<T: DeserializeOwned + Validate>(name: &str, text: &str) -> Result<T, Problems> {
+    load_str_with(name, text, T::validate)
+}
+
+/// As [`load_str`], for a document whose checks need more than the document: `check` takes the
+/// place of [`Validate`].
+///
+/// # Errors
+/// As [`load`].
+pub fn load_str_with<T: DeserializeOwned>(
+    name: &str,
+    text: &str,
+    check: impl FnOnce(&T, &mut Report),
+) -> Result<T, Problems> {
     let none = Sources { prefix: String::new(), file: None, environment: Vec::new() };
-    Layers::new(name.to_owned(), text, &none)?.settle()
+    Layers::new(name.to_owned(), text, &none)?.settle(check)
 }
 
 fn read(file: &Path) -> Result<String, Problems> {
@@ -151,11 +164,11 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn settle<T: DeserializeOwned + Validate>(mut self) -> Result<T, Problems> {
+    fn settle<T: DeserializeOwned>(mut self, check: impl FnOnce(&T, &mut Report)) -> Result<T, Problems> {
         let settings = self.read_all::<T>();
         if let Some(settings) = &settings {
             let mut report = Report::default();
-            settings.validate(&mut report);
+            check(settings, &mut report);
             for entry in report.entries {
                 let mut problem = self.locate(&entry.path, entry.message);
                 problem.fix = Some(entry.fix);

@@ -1,1 +1,15 @@
-//! telemetry
+//! What every process tells about itself: logs, traces and metrics.
+//!
+//! - [`init`] sets up `tracing`: one JSON object a line (or text for people) on standard error,
+//!   and OpenTelemetry export over OTLP/HTTP when an endpoint is configured.
+//! - [`TraceContext`] is the W3C `traceparent` header, with or without OpenTelemetry.
+//! - [`metrics`] is the process's Prometheus registry as text.
+
+mod config;
+mod init;
+pub mod metrics;
+mod trace_context;
+
+pub use config::{LogFormat, TelemetryConfig};
+pub use init::{Guard, InitError, init};
+pub use trace_context::{TRACEPARENT, TraceContext};

@@ -1,0 +1,86 @@
+//! Setting up `tracing` for a process.
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{LogFormat, TelemetryConfig};
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The OTLP exporter refused its settings.
+    #[error("cannot export traces to {endpoint}")]
+    Exporter {
+        /// The endpoint as configured.
+        endpoint: String,
+        /// What the exporter said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another part of the process has set up `tracing` before.
+    #[error("tracing is set up already in this process")]
+    AlreadySet,
+}
+
+/// Keeps telemetry going; dropping it sends the spans that are still waiting.
+#[must_use = "dropping the guard ends the export of traces"]
+#[derive(Debug)]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Guard {
+    /// A tracer for spans that are made by hand, where the cost of `tracing` is too much; `None`
+    /// when no export is configured.
+    #[must_use]
+    pub fn tracer(&self, name: &'static str) -> Option<opentelemetry_sdk::trace::SdkTracer> {
+        self.provider.as_ref().map(|provider| provider.tracer(name))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider
+            && let Err(error) = provider.shutdown()
+        {
+            tracing::warn!(%error, "the last spans were not exported");
+        }
+    }
+}
+
+/// Sets up logs and, when configured, the export of traces, for the process called `service`.
+///
+/// # Errors
+/// When the exporter refuses its settings, or `tracing` is set up already.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Guard, InitError> {
+    // Validated with the settings; a filter given past validation falls back to `info`.
+    let filter = EnvFilter::try_new(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match config.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        LogFormat::Text => lines.with_target(false).boxed(),
+    };
+    let provider = config.otlp_endpoint.as_deref().map(|endpoint| provider(service, endpoint, config)).transpose()?;
+    let traces = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(traces)
+        .with(logs)
+        .try_init()
+        .map_err(|_| InitError::AlreadySet)?;
+    Ok(Guard { provider })
+}
+
+fn provider(service: &'static str, endpoint: &str, config: &TelemetryConfig) -> Result<SdkTracerProvider, InitError> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_timeout(config.otlp_timeout.get())
+        .build()
+        .map_err(|error| InitError::Exporter { endpoint: endpoint.to_owned(), source: Box::new(error) })?;
+    let resource = Resource::builder().with_service_name(service).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
