@@ -1,1 +1,28 @@
-//! service
+//! The life of an HTTP service, from settings to the last drained request.
+//!
+//! [`run`] is the whole of a service's `main`: it reads the settings, sets up telemetry, binds,
+//! builds the application's router, serves it beside `/livez`, `/readyz`, `/health` and
+//! `/metrics`, and on SIGTERM or SIGINT drains within a deadline:
+//!
+//! ```text
+//! signal ─► not ready ─► Lifecycle::shutdown() cancelled ─► listener closed, requests finish
+//!        ─► on_drain hooks, last registered first ─► owned tasks end ─► exit 0
+//! ```
+//!
+//! Whatever is not done at the deadline is dropped and the exit status is 1; a second signal ends
+//! the process at once. Services start in any order: the listener answers before any dependency is
+//! there, and [`Lifecycle::readiness`] says what is still missing.
+
+mod backoff;
+mod config;
+mod http;
+mod lifecycle;
+mod readiness;
+mod run;
+
+pub use backoff::{Backoff, retry};
+pub use config::{HttpConfig, ServiceConfig};
+pub use http::RequestId;
+pub use lifecycle::Lifecycle;
+pub use readiness::ReadinessHandle;
+pub use run::{About, run};
