@@ -1,1 +1,34 @@
-//! testkit
+//! What tests stand on: real servers, a chaotic network, recorded upstreams, and processes to kill.
+//!
+//! - [`postgres`], [`s3`], [`rabbitmq`]: a database, bucket or virtual host of the test's own on a server
+//!   that all tests share. `testkit-servers -- COMMAND` starts those servers once for a whole test run and
+//!   hands them on through [`servers::Environment`]; without it each test process starts what it needs.
+//! - [`PrivatePostgres`], [`PrivateRabbitMq`]: a server of the test's own, to stop, kill, pause and restart.
+//! - [`ChaosProxy`]: TCP that refuses, stalls, crawls or breaks on demand.
+//! - [`StubUpstream`]: an HTTP server that answers by script and records what it was asked.
+//! - [`process::Spawned`]: a service's binary, with its readiness, signals and exit status.
+//! - [`eventually`]: waits for a condition with a deadline, which is what tests do instead of sleeping.
+//!
+//! A start that fails panics with the reason: a test has nothing better to do with it.
+
+mod background;
+mod bucket;
+
+mod database;
+mod eventually;
+
+pub mod servers;
+
+mod vhost;
+
+pub use bucket::{TestBucket, s3};
+pub use database::{PrivatePostgres, TestDatabase, postgres};
+pub use eventually::eventually;
+pub use local_servers::Signal;
+pub use vhost::{PrivateRabbitMq, TestVhost, rabbitmq};
+
+/// A name that no other test, process or run has: lower case letters, digits and `_` after `prefix`.
+#[must_use]
+pub fn unique_name(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
+}

@@ -1,0 +1,3 @@
+//! Against a real PostgreSQL, as whatever user runs the tests.
+
+mod postgres;

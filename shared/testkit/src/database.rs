@@ -1,0 +1,137 @@
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use local_servers::{PortChoice, Postgres, PostgresOptions, Signal};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+
+use crate::servers::{SharedPostgres, TestFolder, shared_postgres};
+use crate::{background, unique_name};
+
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A database of a test's own, dropped with this value, whoever is still connected to it.
+#[derive(Debug)]
+pub struct TestDatabase {
+    /// How to connect as its owner, a superuser.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+    server: Arc<SharedPostgres>,
+}
+
+/// An empty database of the test's own on the shared server.
+pub async fn postgres() -> TestDatabase {
+    background::run(async {
+        let server = shared_postgres().await;
+        let name = unique_name("test");
+        execute(server.admin_url(), format!("CREATE DATABASE {name}"))
+            .await
+            .expect("the shared server makes a database");
+        TestDatabase { url: server.url(&name), name, server }
+    })
+    .await
+}
+
+impl TestDatabase {
+    /// A small pool of connections to it.
+    pub async fn pool(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(8).connect(&self.url).await.expect("the test's own database accepts")
+    }
+
+    /// Host and port of the server, for a [`crate::ChaosProxy`] in front of it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        address(&self.url)
+    }
+
+    /// The same database through another address, such as a [`crate::ChaosProxy`]'s.
+    #[must_use]
+    pub fn url_through(&self, other: &str) -> String {
+        self.url.replacen(&self.address(), other, 1)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let url = self.server.admin_url().to_owned();
+        // A server that is gone has nothing left to drop.
+        let _ = background::run_blocking(async move { execute(&url, statement).await });
+    }
+}
+
+/// A PostgreSQL of a test's own, to stop, kill and start again on the same data and port.
+#[derive(Debug)]
+pub struct PrivatePostgres {
+    server: Option<Postgres>,
+    options: PostgresOptions,
+    port: u16,
+    _folder: TestFolder,
+}
+
+impl PrivatePostgres {
+    /// Starts one.
+    pub async fn start() -> Self {
+        background::run(async {
+            let folder = TestFolder::new();
+            let options = PostgresOptions { durable: false, ..PostgresOptions::new(folder.path().join("postgres")) };
+            let server = Postgres::start(&options).await.expect("PostgreSQL starts");
+            let port = server.port();
+            Self { server: Some(server), options, port, _folder: folder }
+        })
+        .await
+    }
+
+    /// How to connect to `database` (`postgres` exists from the start).
+    ///
+    /// # Panics
+    /// It is stopped.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        self.server.as_ref().expect("a URL is asked of a running server").url(database)
+    }
+
+    /// Shuts it down in order.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            background::run(async move { server.stop(STOP_DEADLINE).await }).await;
+        }
+    }
+
+    /// Kills it as a power cut would.
+    pub async fn kill(&mut self) {
+        if let Some(server) = self.server.take() {
+            let _ = server.child().signal(Signal::SIGKILL);
+            server.child().exited().await;
+        }
+    }
+
+    /// Starts it again on the same data and port.
+    pub async fn start_again(&mut self) {
+        self.stop().await;
+        let options = PostgresOptions { port: PortChoice::Exactly(self.port), ..self.options.clone() };
+        let server = background::run(async move { Postgres::start(&options).await }).await;
+        self.server = Some(server.expect("PostgreSQL starts again on its data"));
+    }
+}
+
+impl Drop for PrivatePostgres {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            background::run_blocking(async move { server.stop(STOP_DEADLINE).await });
+        }
+    }
+}
+
+fn address(url: &str) -> String {
+    let options = PgConnectOptions::from_str(url).expect("a URL that testkit made");
+    format!("{}:{}", options.get_host(), options.get_port())
+}
+
+async fn execute(url: &str, statement: String) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnectOptions::from_str(url)?.connect().await?;
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+    connection.close().await
+}

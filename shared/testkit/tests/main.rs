@@ -1,0 +1,3 @@
+//! The kit itself, against the real servers.
+
+mod shared_servers;
