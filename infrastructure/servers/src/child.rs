@@ -264,17 +264,22 @@ fn command(spec: &ChildSpec, output: io::PipeWriter) -> io::Result<Command> {
     if let Some(account) = &spec.account {
         command.uid(account.uid).gid(account.gid);
     }
+    die_with_parent(&mut command, spec.orphan_signal);
+    Ok(command)
+}
+
+/// Makes the kernel send `signal` to the command's process when the *thread* that spawns it ends: spawn
+/// it from one that lives as long as the process, such as the main thread.
+pub fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = Pid::this();
-    let orphan_signal = spec.orphan_signal;
     // SAFETY: prctl and getppid are async-signal-safe and nothing is allocated. The standard library
     // runs this after it has changed the user and right before exec.
     unsafe {
         command.pre_exec(move || {
-            nix::sys::prctl::set_pdeathsig(orphan_signal)?;
+            nix::sys::prctl::set_pdeathsig(signal)?;
             if getppid() == parent { Ok(()) } else { Err(nix::errno::Errno::ESRCH.into()) }
         });
     }
-    Ok(command)
 }
 
 #[cfg(test)]

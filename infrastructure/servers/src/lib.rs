@@ -17,7 +17,7 @@ mod postgres;
 mod s3;
 
 pub use account::{Account, AccountError, first_closed_folder};
-pub use child::{Child, ChildError, ChildSpec, Stopped};
+pub use child::{Child, ChildError, ChildSpec, Stopped, die_with_parent};
 pub use child_log::{ChildLog, DEFAULT_LOG_LIMIT_BYTES};
 pub use credential::generate as generate_credential;
 pub use folder_lock::FolderLock;

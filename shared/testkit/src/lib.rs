@@ -13,18 +13,20 @@
 
 mod background;
 mod bucket;
-
+mod chaos_proxy;
 mod database;
 mod eventually;
-
+pub mod process;
 pub mod servers;
-
+mod stub_upstream;
 mod vhost;
 
 pub use bucket::{TestBucket, s3};
+pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres};
 pub use eventually::eventually;
 pub use local_servers::Signal;
+pub use stub_upstream::{Answer, RecordedRequest, StubUpstream};
 pub use vhost::{PrivateRabbitMq, TestVhost, rabbitmq};
 
 /// A name that no other test, process or run has: lower case letters, digits and `_` after `prefix`.
