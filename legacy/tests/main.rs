@@ -1,0 +1,4 @@
+//! The monolith as a process, against real servers.
+
+mod contract;
+mod system;
