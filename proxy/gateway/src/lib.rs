@@ -1,1 +1,52 @@
-//! gateway
+//! The gateway: moves live HTTP traffic from the legacy side of a route to its candidate side, a
+//! share of its keys at a time, and back at any moment.
+//!
+//! A request goes through these modules, in this order:
+//!
+//! 1. [`RequestPath`] reads the path in the one way that no upstream can read otherwise;
+//! 2. [`RouteTable`] finds the most specific route for method and path, and the route's key;
+//! 3. [`RouteDecision`] is made, purely, from route, key and the live [`Snapshot`];
+//! 4. the upstream of that side is connected; a candidate that cannot be reached falls back;
+//! 5. one line goes to the access log and a few numbers to the metrics.
+//!
+//! `gateway.rs` is the glue between them and pingora. [`Control`] owns the live state and every way
+//! to change it: the rollout document's file, the admin API, signals.
+//!
+//! Two files configure it. [`Config`] is static: listeners, upstreams, routes. The
+//! [`RolloutDocument`] is what moves: which share of each route's keys is on the candidate.
+
+mod access_log;
+mod admin;
+mod answer;
+mod config;
+mod control;
+mod decision;
+mod forwarding;
+mod gateway;
+mod listener;
+mod metrics;
+mod request_context;
+mod request_path;
+mod rollout;
+mod route_table;
+mod run;
+mod signals;
+mod trace;
+mod upstream;
+mod validate;
+
+pub use config::{
+    AccessLogConfig, AdminConfig, Config, HttpConfig, LogDestination, RolloutConfig, RouteConfig, UpstreamConfig,
+};
+pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
+pub use decision::{Reason, RouteDecision, Side};
+pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
+pub use request_path::{PathProblem, RequestPath};
+pub use rollout::{
+    BUCKETS, Bucket, DocumentText, Entry, RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
+};
+pub use route_table::{
+    AmbiguousRoutes, KeyProblem, KeySource, Route, RouteId, RouteTable, Sides, Template, TemplateProblem, UpstreamId,
+};
+pub use run::{RunError, run};
+pub use validate::{Summary, validate};

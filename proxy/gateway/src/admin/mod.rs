@@ -1,0 +1,117 @@
+//! The admin API: what the operator's command line talks to, on a listener of its own.
+//!
+//! It listens on loopback only, wants a token, and refuses requests that a browser may have been
+//! tricked into sending: a `Host` that is no loopback name (DNS rebinding), or any `Origin` but its
+//! own.
+
+mod access;
+mod changes;
+mod views;
+
+use std::{net::TcpListener, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use axum::{
+    Json, Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use chrono::{DateTime, Utc};
+use pingora::{server::ShutdownWatch, services::background::BackgroundService};
+use serde_json::json;
+
+use crate::{config::AdminConfig, control::Control, metrics::Metrics, upstream::Upstreams};
+
+/// The longest body of a change: a number and two sentences.
+const BODY_LIMIT_BYTES: usize = 16 * 1024;
+
+/// The admin API and its listener.
+pub struct Admin {
+    state: Arc<AdminState>,
+    listener: TcpListener,
+}
+
+/// What the handlers work on.
+pub(crate) struct AdminState {
+    pub(crate) config: AdminConfig,
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) started: Instant,
+}
+
+impl Admin {
+    /// Serves the API on this listener, which must not block.
+    pub(crate) fn new(state: AdminState, listener: TcpListener) -> Self {
+        Self { state: Arc::new(state), listener }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Admin {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the admin API is not served"),
+        };
+        let stopped = async move {
+            let _ = shutdown.wait_for(|stopping| *stopping).await;
+        };
+        if let Err(error) = axum::serve(listener, router(self.state.clone())).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the admin API ended");
+        }
+    }
+}
+
+fn router(state: Arc<AdminState>) -> Router {
+    let guarded = Router::new()
+        .route("/api/v1/routes", get(views::routes))
+        .route("/api/v1/status", get(views::status))
+        .route("/api/v1/routes/{name}/weight", put(changes::set_weight))
+        .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
+        .route("/api/v1/rollback", post(changes::roll_back_all))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .route_layer(middleware::from_fn_with_state(state.clone(), access::require_token));
+    let metrics = Router::new().route("/metrics", get(views::metrics));
+    let metrics = if state.config.metrics_need_token {
+        metrics.route_layer(middleware::from_fn_with_state(state.clone(), access::require_token))
+    } else {
+        metrics
+    };
+    Router::new()
+        .route("/livez", get(views::alive))
+        .route("/readyz", get(views::alive))
+        .merge(metrics)
+        .merge(guarded)
+        .fallback(|| async { Refused::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource") })
+        .method_not_allowed_fallback(|| async {
+            Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the resource has no such method")
+        })
+        .layer(middleware::from_fn(access::refuse_foreign))
+        .with_state(state)
+}
+
+/// A request that was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.code, "message": self.message }))).into_response()
+    }
+}

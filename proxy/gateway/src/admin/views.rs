@@ -1,0 +1,141 @@
+//! What the gateway shows: routes, status, metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use crate::{
+    decision::Side,
+    metrics::SideTotals,
+    rollout::{Snapshot, Stage, Weight},
+    route_table::{Route, RouteId, Sides, UpstreamId},
+    upstream::Upstreams,
+};
+
+/// One route as it is configured and as it stands.
+#[derive(Debug, Serialize)]
+pub(super) struct RouteView<'a> {
+    name: &'a str,
+    methods: Vec<&'a str>,
+    path: &'a str,
+    key: &'a str,
+    legacy: Option<&'a str>,
+    candidate: Option<&'a str>,
+    fallback: bool,
+    percent: Weight,
+    stage: Stage,
+    epoch: u64,
+}
+
+impl<'a> RouteView<'a> {
+    fn new(id: RouteId, route: &'a Route, snapshot: &Snapshot, upstreams: &'a Upstreams) -> Self {
+        let name = |id: UpstreamId| upstreams.get(id).name.as_str();
+        let (legacy, candidate, fallback) = match route.sides {
+            Sides::Legacy(legacy) => (Some(name(legacy)), None, false),
+            Sides::Candidate(candidate) => (None, Some(name(candidate)), false),
+            Sides::Both { legacy, candidate, fallback } => (Some(name(legacy)), Some(name(candidate)), fallback),
+        };
+        let state = snapshot.get(id);
+        Self {
+            name: &route.name,
+            methods: route.methods.iter().map(http::Method::as_str).collect(),
+            path: route.template.as_str(),
+            key: &route.key_text,
+            legacy,
+            candidate,
+            fallback,
+            percent: share(state.weight, route.sides),
+            stage: state.weight.stage(route.sides),
+            epoch: state.epoch,
+        }
+    }
+}
+
+/// The share of keys on the candidate, also where no weight decides it.
+fn share(weight: Weight, sides: Sides) -> Weight {
+    match sides {
+        Sides::Legacy(_) => Weight::NONE,
+        Sides::Candidate(_) => Weight::ALL,
+        Sides::Both { .. } => weight,
+    }
+}
+
+/// `GET /api/v1/routes`
+pub(super) async fn routes(State(state): State<Arc<AdminState>>) -> Json<Value> {
+    let snapshot = state.control.snapshot();
+    let routes = state.control.table().iter();
+    let routes: Vec<_> = routes.map(|(id, route)| RouteView::new(id, route, &snapshot, &state.upstreams)).collect();
+    Json(json!({ "routes": routes }))
+}
+
+/// What a route has done since the gateway started.
+#[derive(Debug, Serialize)]
+struct RouteStatus<'a> {
+    name: &'a str,
+    stage: Stage,
+    percent: Weight,
+    epoch: u64,
+    sides: SidesStatus,
+    fallbacks: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SidesStatus {
+    legacy: SideTotals,
+    candidate: SideTotals,
+}
+
+/// `GET /api/v1/status`. Counters are cumulative: a rate is the difference of two answers, divided
+/// by the difference of their `uptime_seconds`.
+pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> {
+    let snapshot = state.control.snapshot();
+    let routes: Vec<_> =
+        state.control.table().iter().map(|(id, route)| route_status(&state, &snapshot, id, route)).collect();
+    let upstreams: Vec<_> = state
+        .upstreams
+        .iter()
+        .map(|(_, one)| json!({ "name": one.name, "address": one.address(), "healthy": one.is_healthy() }))
+        .collect();
+    Json(json!({
+        "revision": snapshot.revision(),
+        "rollout_file": state.control.path(),
+        "reload_error": state.control.problem(),
+        "started_at": state.started_at,
+        "uptime_seconds": state.started.elapsed().as_secs_f64(),
+        "routes": routes,
+        "upstreams": upstreams,
+    }))
+}
+
+fn route_status<'a>(state: &AdminState, snapshot: &Snapshot, id: RouteId, route: &'a Route) -> RouteStatus<'a> {
+    let live = snapshot.get(id);
+    RouteStatus {
+        name: &route.name,
+        stage: live.weight.stage(route.sides),
+        percent: share(live.weight, route.sides),
+        epoch: live.epoch,
+        sides: SidesStatus {
+            legacy: state.metrics.side_totals(id, Side::Legacy),
+            candidate: state.metrics.side_totals(id, Side::Candidate),
+        },
+        fallbacks: state.metrics.fallbacks(id),
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics() -> Response {
+    ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], telemetry::metrics::render()).into_response()
+}
+
+/// `GET /livez`, `GET /readyz`
+pub(super) async fn alive() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}

@@ -1,0 +1,58 @@
+//! Answers that the gateway gives itself: `{"error": CODE, "message": TEXT}` and its own health.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use pingora::{Result, http::ResponseHeader, proxy::Session};
+use serde_json::json;
+
+/// How long a client should wait when no side could be reached. Connections are tried anew with
+/// every request, so there is nothing longer to wait for.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// An answer with a JSON body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    body: Bytes,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Self {
+        Self { status, body: Bytes::from(body.to_string()), retry_after: None }
+    }
+
+    pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Self {
+        Self::json(status, &json!({ "error": code, "message": message }))
+    }
+
+    /// No side could be reached; nothing has been sent.
+    pub(crate) fn unreachable(upstream: &str) -> Self {
+        let message = format!("{upstream} cannot be reached; the request was not sent and may be repeated");
+        Self {
+            retry_after: Some(RETRY_AFTER),
+            ..Self::error(StatusCode::SERVICE_UNAVAILABLE, "upstream_unreachable", &message)
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Sends it.
+    pub(crate) async fn send(self, session: &mut Session, request_id: &str) -> Result<()> {
+        let mut head = ResponseHeader::build(self.status, Some(6))?;
+        head.insert_header(header::CONTENT_TYPE, "application/json")?;
+        head.insert_header(header::CONTENT_LENGTH, self.body.len())?;
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        head.insert_header("x-request-id", request_id)?;
+        if let Some(wait) = self.retry_after {
+            head.insert_header(header::RETRY_AFTER, wait.as_secs())?;
+        }
+        let without_body = session.req_header().method == Method::HEAD;
+        session.write_response_header(Box::new(head), without_body).await?;
+        if without_body { Ok(()) } else { session.write_response_body(Some(self.body), true).await }
+    }
+}

@@ -1,0 +1,250 @@
+//! The static configuration: listeners, upstreams, routes. What moves is in the rollout document.
+
+mod routes;
+mod upstream;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use layered_config::{ByteSize, HumanDuration, Problems, Report, Secret, Sources, Validate};
+use serde::Deserialize;
+use telemetry::TelemetryConfig;
+
+pub use routes::RouteConfig;
+pub use upstream::UpstreamConfig;
+
+use crate::route_table::RouteTable;
+
+/// An admin token shorter than this can be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
+
+/// Everything the gateway is configured with. Environment variables start with `GATEWAY__`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The public listener.
+    pub http: HttpConfig,
+    /// The admin listener.
+    pub admin: AdminConfig,
+    /// Where the rollout document is.
+    pub rollout: RolloutConfig,
+    /// The access log.
+    pub access_log: AccessLogConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// The sides, by name.
+    pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// The routes.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// The public listener and its limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Worker threads.
+    pub threads: usize,
+    /// Whether idle workers take over tasks of busy ones. Off costs less CPU for each request.
+    pub work_stealing: bool,
+    /// The longest the gateway waits for requests in flight after SIGTERM.
+    pub drain_deadline: HumanDuration,
+    /// The longest a request body may be.
+    pub body_limit: ByteSize,
+    /// The longest all header lines of a request may be together.
+    pub header_limit: ByteSize,
+    /// How long the gateway waits for the next bytes of a request that has begun.
+    pub read_timeout: HumanDuration,
+    /// How long the gateway waits for a client to take bytes of an answer.
+    pub write_timeout: HumanDuration,
+    /// How long an idle client connection is kept.
+    pub keepalive_timeout: HumanDuration,
+    /// How many idle upstream connections are kept, over all upstreams.
+    pub upstream_pool_size: usize,
+    /// How often one request may be tried: the first try, the fallback, and repeats that are safe.
+    pub max_attempts: usize,
+    /// Whether answers say in `x-served-by` which side they come from.
+    pub served_by_header: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            threads: 2,
+            work_stealing: true,
+            drain_deadline: HumanDuration::from_secs(30),
+            body_limit: ByteSize::from_mib(64),
+            header_limit: ByteSize::from_kib(64),
+            read_timeout: HumanDuration::from_secs(60),
+            write_timeout: HumanDuration::from_secs(60),
+            keepalive_timeout: HumanDuration::from_secs(60),
+            upstream_pool_size: 512,
+            max_attempts: 3,
+            served_by_header: true,
+        }
+    }
+}
+
+impl Validate for HttpConfig {
+    fn validate(&self, report: &mut Report) {
+        if self.threads == 0 {
+            report.problem("threads", "nobody would serve requests", "write 1 or more");
+        }
+        if self.max_attempts < 2 {
+            report.problem("max_attempts", "a fallback needs a second attempt", "write 2 or more");
+        }
+        for (key, duration) in [
+            ("drain_deadline", self.drain_deadline),
+            ("read_timeout", self.read_timeout),
+            ("write_timeout", self.write_timeout),
+        ] {
+            if duration.get().is_zero() {
+                report.problem(key, "it must not be zero", "write a duration such as \"30s\"");
+            }
+        }
+        if self.keepalive_timeout.get().as_secs() == 0 {
+            report.problem("keepalive_timeout", "it is shorter than a second", "write \"1s\" or more");
+        }
+    }
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// A loopback address and port; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// What callers send as `Authorization: Bearer TOKEN`.
+    pub token: Secret,
+    /// Whether `GET /metrics` needs the token too.
+    pub metrics_need_token: bool,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 9901)), token: Secret::default(), metrics_need_token: false }
+    }
+}
+
+impl Validate for AdminConfig {
+    fn validate(&self, report: &mut Report) {
+        if !self.bind.ip().is_loopback() {
+            report.problem(
+                "bind",
+                "the admin API has no TLS, so it listens on a loopback address only",
+                "write \"127.0.0.1:9901\", and reach it from elsewhere through a tunnel",
+            );
+        }
+        let token = self.token.expose();
+        let fix = "make one with `openssl rand -hex 24`, and set it here or as GATEWAY__ADMIN__TOKEN";
+        if token.is_empty() {
+            report.problem("token", "it is required and not set", fix);
+        } else if token.len() < MIN_TOKEN_BYTES {
+            report.problem("token", format!("it is shorter than {MIN_TOKEN_BYTES} bytes"), fix);
+        } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            report.problem("token", "it holds characters that no header can carry", fix);
+        }
+    }
+}
+
+/// Where the rollout document is and how it is watched.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolloutConfig {
+    /// The document's file, relative to the configuration file.
+    pub file: PathBuf,
+    /// How often the file is looked at although no change was notified.
+    pub poll_interval: HumanDuration,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::from("rollout.toml"), poll_interval: HumanDuration::from_secs(2) }
+    }
+}
+
+impl Validate for RolloutConfig {
+    fn validate(&self, report: &mut Report) {
+        if self.file.file_name().is_none() {
+            report.problem("file", "it names no file", "write a file name such as \"rollout.toml\"");
+        }
+        if self.poll_interval.get().is_zero() {
+            report.problem("poll_interval", "it must not be zero", "write a duration such as \"2s\"");
+        }
+    }
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLogConfig {
+    /// `stdout`, `file` or `off`.
+    pub destination: LogDestination,
+    /// The file, when the destination is one; relative to the configuration file.
+    pub file: PathBuf,
+    /// How much may wait to be written; lines beyond that are dropped and counted.
+    pub buffer: ByteSize,
+}
+
+/// The kinds of destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogDestination {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File,
+    /// Nowhere.
+    Off,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self { destination: LogDestination::Stdout, file: PathBuf::from("access.log"), buffer: ByteSize::from_mib(4) }
+    }
+}
+
+impl Config {
+    /// Reads and checks the configuration in this file and the environment.
+    ///
+    /// # Errors
+    /// Every problem in it.
+    pub fn load(file: &Path) -> Result<Self, Problems> {
+        let mut config: Self = layered_config::load(&Sources::new("GATEWAY").file(file))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        config.rollout.file = folder.join(&config.rollout.file);
+        config.access_log.file = folder.join(&config.access_log.file);
+        Ok(config)
+    }
+
+    /// The names of the upstreams, in the order of their ids.
+    pub(crate) fn upstream_names(&self) -> Vec<&str> {
+        self.upstreams.keys().map(String::as_str).collect()
+    }
+
+    /// The route table of a configuration that has been checked.
+    pub(crate) fn route_table(&self) -> RouteTable {
+        routes::build(&self.routes, &self.upstream_names(), &mut Report::default())
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, report: &mut Report) {
+        report.nested("http", |report| self.http.validate(report));
+        report.nested("admin", |report| self.admin.validate(report));
+        report.nested("rollout", |report| self.rollout.validate(report));
+        report.nested("telemetry", |report| self.telemetry.validate(report));
+        for (name, upstream) in &self.upstreams {
+            report.nested(&format!("upstreams.{name:?}"), |report| upstream.validate(report));
+        }
+        routes::build(&self.routes, &self.upstream_names(), report);
+        if self.routes.is_empty() {
+            report.problem("routes", "no route is configured, so nothing would be served", "add a [[routes]] table");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The rollout document's file: read whole, replaced whole.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// A document is a few lines for each route; anything larger is some other file.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What could not be done with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Reading it.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Replacing it.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Moving it out of the way.
+    #[error("cannot put {} aside", .path.display())]
+    SetAside {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct DocumentFile {
+    path: PathBuf,
+}
+
+impl DocumentFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// What errors call it.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The whole text, or `None` when there is no such file.
+    pub(super) fn read(&self) -> Result<Option<String>, FileError> {
+        let failed = |source| FileError::Read { path: self.path.clone(), source };
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.len() > MAX_BYTES => {
+                Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any rollout document")))
+            }
+            Ok(_) => fs::read_to_string(&self.path).map(Some).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Replaces the file at once: whoever reads it sees the old text or the new one. When this
+    /// returns, the new text survives a power cut.
+    pub(super) fn write(&self, text: &str) -> Result<(), FileError> {
+        self.replace(text).map_err(|source| FileError::Write { path: self.path.clone(), source })
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
+        // A symbolic link stays one: what it points to is replaced.
+        let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = folder.join(name);
+        let written = self.write_beside(&temporary, &target, text);
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written?;
+        File::open(folder)?.sync_all()
+    }
+
+    fn write_beside(&self, temporary: &Path, target: &Path, text: &str) -> io::Result<()> {
+        let mut file = File::create(temporary)?;
+        if let Ok(metadata) = fs::metadata(target) {
+            file.set_permissions(metadata.permissions())?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(temporary, target)
+    }
+
+    /// Moves the file to a name of its own beside it, and returns that.
+    pub(super) fn set_aside(&self) -> Result<PathBuf, FileError> {
+        let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%S%.6fZ");
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".broken-{stamp}"));
+        let aside = self.path.with_file_name(name);
+        fs::rename(&self.path, &aside)
+            .map(|()| aside)
+            .map_err(|source| FileError::SetAside { path: self.path.clone(), source })
+    }
+}

@@ -1,0 +1,387 @@
+//! The live rollout state, and every way to change it.
+//!
+//! Requests read one [`Snapshot`] through `arc-swap`; a change replaces it as a whole. Changes come
+//! from the document's file, which a person may edit at any time, from the admin API and from
+//! signals. All of them take one lock, so each sees the outcome of the one before.
+//!
+//! - A **weight change** edits the file first and swaps the state afterwards: what could not be
+//!   kept is not put in force.
+//! - A **rollback** swaps first and edits afterwards, because leaving the candidate must not wait
+//!   for a disk. It is kept before it is answered. A file that cannot be read as a document is put
+//!   aside; a file that cannot be written is tried again until it can, and until then no reading of
+//!   it brings a rolled back route back.
+//! - A **reading** of a broken file changes nothing but the problem that status, log and metric show.
+
+mod file;
+mod watcher;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::{ArcSwap, Guard};
+use layered_config::Problems;
+
+pub use file::FileError;
+pub use watcher::Watcher;
+pub(crate) use watcher::on_blocking_thread;
+
+use crate::{
+    metrics::Metrics,
+    rollout::{DocumentText, RolloutDocument, Snapshot, Weight},
+    route_table::{RouteId, RouteTable},
+};
+use file::DocumentFile;
+
+/// The live state and its file.
+pub struct Control {
+    table: Arc<RouteTable>,
+    metrics: Arc<Metrics>,
+    live: ArcSwap<Snapshot>,
+    writer: Mutex<Writer>,
+    /// What is wrong with the file, for people.
+    problem: Mutex<Option<String>>,
+    path: PathBuf,
+}
+
+/// What only one change at a time may touch.
+struct Writer {
+    file: DocumentFile,
+    /// The text that was read or written last, whether it was accepted or not.
+    seen: Option<String>,
+    /// Routes whose rollback is in force but not yet in the file.
+    unkept: BTreeSet<RouteId>,
+}
+
+/// Who changes something, and why.
+#[derive(Debug, Clone)]
+pub struct Authorship {
+    /// A person or program.
+    pub actor: String,
+    /// In their words.
+    pub reason: String,
+}
+
+/// A weight that was changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightChange {
+    /// The weight before.
+    pub from: Weight,
+    /// The weight now.
+    pub to: Weight,
+    /// The route's epoch, which a weight change leaves alone.
+    pub epoch: u64,
+    /// The state it is in force with.
+    pub revision: u64,
+}
+
+/// Routes that were taken back to legacy.
+#[derive(Debug)]
+pub struct Rollback {
+    /// Each route with its weight before and its new epoch.
+    pub routes: Vec<(RouteId, Weight, u64)>,
+    /// The state it is in force with.
+    pub revision: u64,
+    /// Whether it would survive a restart; if not, why not.
+    pub kept: Result<(), FileError>,
+    /// Where the file was put that could not be read as a document.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Why a weight was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// The route has one side only.
+    #[error("route `{0}` has one side only, so no share of it can move")]
+    OneSided(String),
+    /// The document has problems that must be mended first.
+    #[error("the rollout document is broken, and nothing was changed: {}", .0.summary())]
+    BrokenDocument(Problems),
+    /// The document could not be read or written.
+    #[error("the rollout document could not be changed")]
+    File(#[source] FileError),
+}
+
+/// Why the state could not be made at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The document has problems.
+    #[error(transparent)]
+    BrokenDocument(#[from] Problems),
+    /// The document could not be read.
+    #[error("the rollout document could not be read")]
+    File(#[source] FileError),
+}
+
+impl Control {
+    /// Starts from the document in this file. No file: everything is on legacy.
+    ///
+    /// # Errors
+    /// When the document is broken or cannot be read.
+    pub fn start(path: PathBuf, table: Arc<RouteTable>, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        let file = DocumentFile::new(path.clone());
+        let initial = Snapshot::initial(&table);
+        let seen = file.read().map_err(StartError::File)?;
+        let snapshot = match &seen {
+            None => initial,
+            Some(text) => {
+                let document = RolloutDocument::parse(&file.name(), text, &table, |_| None)?;
+                initial.with_document(&document, &BTreeSet::new())
+            }
+        };
+        metrics.state_changed(&snapshot);
+        Ok(Self {
+            table,
+            metrics,
+            live: ArcSwap::from_pointee(snapshot),
+            writer: Mutex::new(Writer { file, seen, unkept: BTreeSet::new() }),
+            problem: Mutex::new(None),
+            path,
+        })
+    }
+
+    /// The state in force.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.live.load()
+    }
+
+    /// The routes the state is about.
+    #[must_use]
+    pub fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
+    /// The document's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with the document as it stands in the file.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the file if it is not as it was when it was last read or written, and puts it in force.
+    pub fn reload(&self) {
+        let mut writer = self.writer();
+        if !writer.unkept.is_empty() {
+            self.keep_late(&mut writer);
+        }
+        let text = match writer.file.read() {
+            Ok(Some(text)) if writer.seen.as_ref() == Some(&text) => return self.unchanged(&writer, &text),
+            Ok(Some(text)) => text,
+            Ok(None) if writer.seen.is_none() => return,
+            Ok(None) => return self.refuse("the file is gone; put it back".to_owned()),
+            Err(error) => return self.refuse(chain(&error)),
+        };
+        let parsed = self.parse(&writer, &text);
+        writer.seen = Some(text);
+        match parsed {
+            Err(problems) => self.refuse(problems.to_string()),
+            Ok(document) => {
+                let snapshot = self.adopt(&document, &writer.unkept);
+                self.metrics.document_read(true);
+                self.set_problem(None);
+                tracing::info!(revision = snapshot.revision(), "rollout document in force");
+            }
+        }
+    }
+
+    /// The file holds what was read or written last, so at most its problem has gone: it was missing
+    /// or unreadable for a while.
+    fn unchanged(&self, writer: &Writer, text: &str) {
+        if self.problem().is_some() && writer.unkept.is_empty() && self.parse(writer, text).is_ok() {
+            self.metrics.document_read(true);
+            self.set_problem(None);
+        }
+    }
+
+    /// Sets a route's weight, in the file and then in the state. Whatever else a person has changed
+    /// in the file meanwhile comes into force with it.
+    ///
+    /// # Errors
+    /// When the route has one side, or the document is broken or cannot be changed. Then nothing has
+    /// changed.
+    pub fn set_weight(&self, route: RouteId, to: Weight, by: &Authorship) -> Result<WeightChange, WeightError> {
+        let name = &self.table.get(route).name;
+        if !self.table.get(route).sides.is_split() {
+            return Err(WeightError::OneSided(name.clone()));
+        }
+        let mut writer = self.writer();
+        let text = writer.file.read().map_err(WeightError::File)?.unwrap_or_default();
+        let document = self.parse(&writer, &text).map_err(WeightError::BrokenDocument)?;
+        let before = self.live.load_full();
+        let epoch = before.with_document(&document, &BTreeSet::new()).get(route).epoch;
+        let changed = edit(&text, [(name.as_str(), to, epoch)]);
+        let document = self.parse(&writer, &changed).map_err(WeightError::BrokenDocument)?;
+        writer.file.write(&changed).map_err(WeightError::File)?;
+        writer.seen = Some(changed);
+        // Asking for a weight again is how an operator ends a rollback.
+        writer.unkept.remove(&route);
+        let after = self.adopt(&document, &writer.unkept);
+        self.set_problem(None);
+        let change = WeightChange { from: before.get(route).weight, to, epoch, revision: after.revision() };
+        tracing::info!(
+            route = %name, from_percent = change.from.percent(), to_percent = to.percent(),
+            revision = change.revision, actor = %by.actor, reason = %by.reason, "weight changed"
+        );
+        Ok(change)
+    }
+
+    /// Takes routes back to legacy: in force when this has been called for an instant, kept when it
+    /// returns. Routes with one side are left alone.
+    pub fn roll_back(&self, routes: &[RouteId], by: &Authorship) -> Rollback {
+        let split: Vec<RouteId> =
+            routes.iter().copied().filter(|route| self.table.get(*route).sides.is_split()).collect();
+        let mut writer = self.writer();
+        let before = self.live.load_full();
+        let after = before.rolled_back(&split);
+        self.put_in_force(after.clone());
+        writer.unkept.extend(&split);
+        let set_aside = self.set_broken_aside(&mut writer);
+        let kept = set_aside.and_then(|aside| self.keep(&mut writer).map(|()| aside));
+        let (kept, set_aside) = match kept {
+            Ok(aside) => (Ok(()), aside),
+            Err(error) => {
+                self.set_problem(Some(format!("the rollback is in force but not kept: {}", chain(&error))));
+                (Err(error), None)
+            }
+        };
+        let outcome = Rollback {
+            routes: split.iter().map(|id| (*id, before.get(*id).weight, after.get(*id).epoch)).collect(),
+            revision: self.snapshot().revision(),
+            kept,
+            set_aside,
+        };
+        for (id, from, epoch) in &outcome.routes {
+            self.metrics.rolled_back(*id);
+            tracing::warn!(
+                route = %self.table.get(*id).name, from_percent = from.percent(), epoch, kept = outcome.kept.is_ok(),
+                actor = %by.actor, reason = %by.reason, "rolled back to legacy"
+            );
+        }
+        outcome
+    }
+
+    /// Takes every route back to legacy that has a legacy side and a candidate.
+    pub fn roll_back_all(&self, by: &Authorship) -> Rollback {
+        let all: Vec<RouteId> = self.table.iter().map(|(id, _)| id).collect();
+        self.roll_back(&all, by)
+    }
+
+    /// Moves a file that is no valid document out of the way, so that a rollback can be written.
+    fn set_broken_aside(&self, writer: &mut Writer) -> Result<Option<PathBuf>, FileError> {
+        let broken = match writer.file.read() {
+            Ok(None) => false,
+            Ok(Some(text)) => self.parse(writer, &text).is_err(),
+            // Not UTF-8, for one; a file that cannot be read for other reasons cannot be moved either.
+            Err(_) => true,
+        };
+        if !broken {
+            return Ok(None);
+        }
+        let aside = writer.file.set_aside()?;
+        tracing::warn!(path = %aside.display(), "broken rollout document put aside");
+        Ok(Some(aside))
+    }
+
+    /// Writes what is in force for the routes not kept yet. The rest of the file stays, and a
+    /// person's changes to it that were not read yet come into force.
+    fn keep(&self, writer: &mut Writer) -> Result<(), FileError> {
+        let live = self.live.load_full();
+        let text = writer.file.read()?;
+        // Without a file to edit, the one written says everything that is in force.
+        let routes: Vec<RouteId> = match text {
+            Some(_) => writer.unkept.iter().copied().collect(),
+            None => self.table.iter().filter(|(_, route)| route.sides.is_split()).map(|(id, _)| id).collect(),
+        };
+        let states = routes.iter().map(|id| {
+            let state = live.get(*id);
+            (self.table.get(*id).name.as_str(), state.weight, state.epoch)
+        });
+        let changed = edit(&text.unwrap_or_default(), states);
+        writer.file.write(&changed)?;
+        if let Ok(document) = self.parse(writer, &changed) {
+            self.adopt(&document, &BTreeSet::new());
+        }
+        writer.seen = Some(changed);
+        writer.unkept.clear();
+        self.set_problem(None);
+        Ok(())
+    }
+
+    /// Tries again what [`Control::roll_back`] could not keep.
+    fn keep_late(&self, writer: &mut Writer) {
+        let kept = self.set_broken_aside(writer).and_then(|_| self.keep(writer));
+        match kept {
+            Ok(()) => tracing::info!("the rollback is kept now"),
+            Err(error) => tracing::debug!(error = %chain(&error), "the rollback is still not kept"),
+        }
+    }
+
+    fn parse(&self, writer: &Writer, text: &str) -> Result<RolloutDocument, Problems> {
+        let live = self.live.load();
+        // A rollback that is not in the file yet is newer than anything the file says.
+        let running = |id| (!writer.unkept.contains(&id)).then(|| live.get(id).epoch);
+        RolloutDocument::parse(&writer.file.name(), text, &self.table, running)
+    }
+
+    fn adopt(&self, document: &RolloutDocument, unkept: &BTreeSet<RouteId>) -> Snapshot {
+        let live = self.live.load_full();
+        let next = live.with_document(document, unkept);
+        self.put_in_force(next.clone());
+        next
+    }
+
+    fn put_in_force(&self, snapshot: Snapshot) {
+        self.metrics.state_changed(&snapshot);
+        self.live.store(Arc::new(snapshot));
+    }
+
+    fn refuse(&self, problem: String) {
+        self.metrics.document_read(false);
+        if self.problem().as_ref() != Some(&problem) {
+            tracing::error!(%problem, "rollout document refused; the state before it stays in force");
+        }
+        self.set_problem(Some(problem));
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    /// A change that panicked has left the state as a whole: it is replaced, never changed in place.
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The text of the document in this file, if there is one.
+pub(crate) fn read_document(path: &Path) -> Result<Option<String>, FileError> {
+    DocumentFile::new(path.to_owned()).read()
+}
+
+/// The text with these routes' entries set. A text that is no TOML is replaced.
+fn edit<'a>(text: &str, entries: impl IntoIterator<Item = (&'a str, Weight, u64)>) -> String {
+    let mut document = DocumentText::parse(text).unwrap_or_default();
+    for (route, weight, epoch) in entries {
+        document.set(route, weight, epoch);
+    }
+    document.to_string()
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,195 @@
+//! Where one request goes, decided purely from its route, its key's bucket and the live state.
+
+use serde::Serialize;
+
+use crate::{
+    rollout::{Bucket, RouteState, Weight},
+    route_table::{Route, Sides, UpstreamId},
+};
+
+/// The old side or the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The old side.
+    Legacy,
+    /// The new side.
+    Candidate,
+}
+
+impl Side {
+    /// Both, in the order of [`Side::index`].
+    pub const ALL: [Self; 2] = [Self::Legacy, Self::Candidate];
+
+    /// The name in metrics, log, headers and API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Candidate => "candidate",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a request goes where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The route has one side only.
+    OnlySide,
+    /// The weight is 0 or 100 %.
+    Stage,
+    /// The key's bucket was compared with the weight.
+    Weight,
+    /// The candidate could not be reached.
+    Fallback,
+}
+
+impl Reason {
+    /// All of them, in the order of [`Reason::index`].
+    pub const ALL: [Self; 4] = [Self::OnlySide, Self::Stage, Self::Weight, Self::Fallback];
+
+    /// The name in metrics, log and API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnlySide => "only_side",
+            Self::Stage => "stage",
+            Self::Weight => "weight",
+            Self::Fallback => "fallback",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Where one request goes. Made once per request; made anew only when its epoch is over or its side
+/// cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteDecision {
+    /// The side.
+    pub side: Side,
+    /// The side's upstream.
+    pub upstream: UpstreamId,
+    /// Why.
+    pub reason: Reason,
+    /// The route's epoch it was made in.
+    pub epoch: u64,
+}
+
+impl RouteDecision {
+    /// Decides.
+    #[must_use]
+    pub fn new(route: &Route, state: RouteState, bucket: Bucket) -> Self {
+        let epoch = state.epoch;
+        match route.sides {
+            Sides::Legacy(upstream) => Self { side: Side::Legacy, upstream, reason: Reason::OnlySide, epoch },
+            Sides::Candidate(upstream) => Self { side: Side::Candidate, upstream, reason: Reason::OnlySide, epoch },
+            Sides::Both { legacy, candidate, .. } => {
+                let settled = state.weight == Weight::NONE || state.weight == Weight::ALL;
+                let reason = if settled { Reason::Stage } else { Reason::Weight };
+                if state.weight.includes(bucket) {
+                    Self { side: Side::Candidate, upstream: candidate, reason, epoch }
+                } else {
+                    Self { side: Side::Legacy, upstream: legacy, reason, epoch }
+                }
+            }
+        }
+    }
+
+    /// The decision after this one's candidate could not be reached, where the route allows one.
+    #[must_use]
+    pub fn fall_back(self, route: &Route) -> Option<Self> {
+        match (self.side, route.sides) {
+            (Side::Candidate, Sides::Both { legacy, fallback: true, .. }) => {
+                Some(Self { side: Side::Legacy, upstream: legacy, reason: Reason::Fallback, epoch: self.epoch })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the route's live state still stands behind this. A decision for legacy never goes
+    /// stale: going to legacy is always allowed.
+    #[must_use]
+    pub fn is_current(self, state: RouteState) -> bool {
+        self.side == Side::Legacy || self.epoch == state.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route_table::KeySource;
+
+    fn route(sides: Sides) -> Route {
+        Route {
+            name: "invoke".to_owned(),
+            methods: Vec::new(),
+            template: "/f/{id}".parse().expect("a good template"),
+            key: KeySource::Segment(1),
+            key_text: "path:id".to_owned(),
+            sides,
+            salt: "invoke".to_owned(),
+        }
+    }
+
+    fn both(fallback: bool) -> Route {
+        route(Sides::Both { legacy: UpstreamId(0), candidate: UpstreamId(1), fallback })
+    }
+
+    fn state(percent: f64) -> RouteState {
+        RouteState { weight: Weight::from_percent(percent).expect("a good percentage"), epoch: 7 }
+    }
+
+    #[test]
+    fn one_sided_routes_ignore_the_weight() {
+        let legacy = RouteDecision::new(&route(Sides::Legacy(UpstreamId(3))), state(100.0), Bucket::random());
+        assert_eq!((legacy.side, legacy.reason, legacy.upstream), (Side::Legacy, Reason::OnlySide, UpstreamId(3)));
+        let candidate = RouteDecision::new(&route(Sides::Candidate(UpstreamId(4))), state(0.0), Bucket::random());
+        assert_eq!((candidate.side, candidate.reason), (Side::Candidate, Reason::OnlySide));
+        assert_eq!(candidate.fall_back(&route(Sides::Candidate(UpstreamId(4)))), None);
+    }
+
+    #[test]
+    fn the_ends_of_the_scale_are_settled_by_the_stage() {
+        for (percent, side) in [(0.0, Side::Legacy), (100.0, Side::Candidate)] {
+            let decision = RouteDecision::new(&both(true), state(percent), Bucket::random());
+            assert_eq!((decision.side, decision.reason, decision.epoch), (side, Reason::Stage, 7));
+        }
+    }
+
+    #[test]
+    fn between_them_the_bucket_decides() {
+        let decisions = (0..1_000).map(|key| {
+            let bucket = Bucket::of("invoke", &key.to_string());
+            (bucket, RouteDecision::new(&both(true), state(25.0), bucket))
+        });
+        for (bucket, decision) in decisions {
+            let expected = if bucket.get() < 2_500 { Side::Candidate } else { Side::Legacy };
+            assert_eq!((decision.side, decision.reason), (expected, Reason::Weight));
+        }
+    }
+
+    #[test]
+    fn only_a_candidate_falls_back_and_only_where_allowed() {
+        let decision = RouteDecision::new(&both(true), state(100.0), Bucket::random());
+        let fallen = decision.fall_back(&both(true)).expect("the route allows it");
+        assert_eq!((fallen.side, fallen.reason), (Side::Legacy, Reason::Fallback));
+        assert_eq!(fallen.fall_back(&both(true)), None);
+        assert_eq!(decision.fall_back(&both(false)), None);
+    }
+
+    #[test]
+    fn a_new_epoch_voids_a_decision_for_the_candidate_only() {
+        let now = RouteState { epoch: 8, ..state(0.0) };
+        let candidate = RouteDecision::new(&both(true), state(100.0), Bucket::random());
+        let legacy = RouteDecision::new(&both(true), state(0.0), Bucket::random());
+        assert!(candidate.is_current(state(100.0)) && !candidate.is_current(now) && legacy.is_current(now));
+    }
+}

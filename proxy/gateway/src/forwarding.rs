@@ -1,0 +1,102 @@
+//! Headers that the gateway adds, replaces and takes away.
+//!
+//! What the gateway says about a request must come from the gateway: whatever a client sends under
+//! these names is removed before ours are set. Removal happens after pingora has dealt with
+//! `Connection`, so a client cannot nominate ours away either.
+
+use std::net::SocketAddr;
+
+use http::{HeaderValue, header};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+};
+use telemetry::{TRACEPARENT, TraceContext};
+
+use crate::decision::Side;
+
+/// The request's id, to upstream and client.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+/// The side that an answer comes from.
+pub(crate) const SERVED_BY: &str = "x-served-by";
+
+/// What only the gateway may say.
+const OURS: [&str; 8] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+    SERVED_BY,
+    REQUEST_ID,
+];
+
+/// The longest request id taken from a client.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// The request's id: the client's if it is sane, else a new one of 128 random bits.
+pub(crate) fn request_id(request: &RequestHeader) -> String {
+    let mut given = request.headers.get_all(REQUEST_ID).iter();
+    let only = given.next().filter(|_| given.next().is_none()).and_then(|value| value.to_str().ok());
+    let sane = |id: &&str| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte))
+    };
+    only.filter(sane).map_or_else(|| format!("{:032x}", rand::random::<u128>()), ToOwned::to_owned)
+}
+
+/// Makes the request ready for its upstream.
+pub(crate) fn to_upstream(
+    request: &mut RequestHeader,
+    client: Option<SocketAddr>,
+    request_id: &str,
+    trace: TraceContext,
+) -> Result<()> {
+    let host = request.headers.get(header::HOST).cloned();
+    for name in OURS {
+        request.remove_header(name);
+    }
+    if let Some(client) = client {
+        request.insert_header("x-forwarded-for", client.ip().to_string())?;
+    }
+    if let Some(host) = host {
+        request.insert_header("x-forwarded-host", host)?;
+    }
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
+    request.insert_header(REQUEST_ID, request_id)?;
+    request.insert_header(TRACEPARENT, trace.to_string())?;
+    Ok(())
+}
+
+/// Makes the answer ready for the client.
+pub(crate) fn to_client(answer: &mut ResponseHeader, request_id: &str, served_by: Option<Side>) -> Result<()> {
+    answer.remove_header(SERVED_BY);
+    answer.insert_header(REQUEST_ID, request_id)?;
+    if let Some(side) = served_by {
+        answer.insert_header(SERVED_BY, HeaderValue::from_static(side.as_str()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_ids(ids: &[&str]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("a good request");
+        for id in ids {
+            request.append_header(REQUEST_ID, *id).expect("a good header");
+        }
+        request
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_another_replaced() {
+        assert_eq!(request_id(&with_ids(&["abc-1.2:3/4+5=_"])), "abc-1.2:3/4+5=_");
+        for ids in [&[][..], &[""], &["a b"], &["a\"b"], &["a", "b"], &[&"x".repeat(129)]] {
+            let id = request_id(&with_ids(ids));
+            assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{ids:?} gave {id}");
+        }
+    }
+}

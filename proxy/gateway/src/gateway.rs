@@ -1,0 +1,383 @@
+//! The phases of a request, in order; each is glue around a module that decides.
+
+use std::{sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::HttpPeer,
+};
+
+use crate::{
+    access_log::{AccessLog, Line},
+    answer::Answer,
+    config::HttpConfig,
+    control::Control,
+    decision::RouteDecision,
+    forwarding,
+    metrics::{Metrics, Refusal, RequestEnd},
+    request_context::{GaugeGuard, InFlightCount, RequestContext, Routed},
+    request_path::RequestPath,
+    rollout::Bucket,
+    trace::Tracing,
+    upstream::Upstreams,
+};
+
+/// Paths that the gateway answers itself, whatever the routes say.
+pub(crate) const OWN_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
+
+/// The status that log and metrics show for a client that went away before its answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// A decision for the candidate was made void before anything was sent.
+const SUPERSEDED: ErrorType = ErrorType::Custom("DecisionSuperseded");
+
+/// The data plane.
+pub struct Gateway {
+    pub(crate) config: HttpConfig,
+    pub(crate) control: Arc<Control>,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access_log: AccessLog,
+    pub(crate) tracing: Tracing,
+    pub(crate) in_flight: InFlightCount,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(self.in_flight.enter())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        self.set_client_limits(session);
+        let request = session.req_header();
+        ctx.request_id = forwarding::request_id(request);
+        (ctx.trace, ctx.span) = self.tracing.begin(request);
+        let answer = match self.own_answer(session) {
+            Some(answer) => {
+                ctx.refusal = Some("own_path");
+                Some(answer)
+            }
+            None => self.route(session, ctx).err().map(|refusal| {
+                self.metrics.refused(refusal);
+                ctx.refusal = Some(refusal.code());
+                refusal_answer(refusal)
+            }),
+        };
+        let Some(answer) = answer else { return Ok(false) };
+        if answer.status().is_client_error() {
+            // What follows on the connection may be a body that nobody wants to read.
+            session.set_keepalive(None);
+        }
+        answer.send(session, &ctx.request_id).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        // A repeated attempt sends the body from its start.
+        ctx.body_bytes = 0;
+        ctx.superseded = false;
+        ctx.upstream_chosen = Some(Instant::now());
+        loop {
+            let Some(routed) = &mut ctx.routed else {
+                return Error::e_explain(ErrorType::InternalError, "a request without a route goes nowhere");
+            };
+            let route = self.control.table().get(routed.route);
+            let state = self.control.snapshot().get(routed.route);
+            if !routed.decision.is_current(state) {
+                routed.decision = RouteDecision::new(route, state, routed.bucket);
+            }
+            if let Some(peer) = self.upstreams.get(routed.decision.upstream).peer() {
+                let gauge = self.metrics.in_flight(routed.route, routed.decision.side);
+                routed.side_in_flight = Some(GaugeGuard::new(gauge));
+                return Ok(Box::new(peer));
+            }
+            if !self.unreachable(ctx) {
+                return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream's host name does not resolve");
+            }
+        }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so any method may be tried elsewhere.
+        error.set_retry(self.unreachable(ctx));
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        // Connecting took time. Nothing has been sent yet, so a rollback meanwhile still counts.
+        if let Some(routed) = &ctx.routed
+            && !routed.decision.is_current(self.control.snapshot().get(routed.route))
+        {
+            ctx.superseded = true;
+            return Error::e_explain(SUPERSEDED, "rolled back while connecting");
+        }
+        let client = session.client_addr().and_then(|address| address.as_inet()).copied();
+        forwarding::to_upstream(request, client, &ctx.request_id, ctx.trace)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if ctx.body_bytes > self.config.body_limit.bytes() {
+            self.metrics.refused(Refusal::BodyTooLarge);
+            ctx.refusal = Some(Refusal::BodyTooLarge.code());
+            return Err(Error::explain(
+                ErrorType::HTTPStatus(StatusCode::PAYLOAD_TOO_LARGE.as_u16()),
+                "the body is longer than the limit",
+            )
+            .into_down());
+        }
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut RequestContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("Peer: {peer}"));
+        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        if ctx.superseded {
+            error.set_retry(true);
+        } else if repeatable {
+            // Only what failed because a pooled connection had gone stale.
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        _answer: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.upstream_latency = ctx.upstream_chosen.map(|chosen| chosen.elapsed());
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        answer: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let side = ctx.routed.as_ref().filter(|_| self.config.served_by_header).map(|routed| routed.decision.side);
+        forwarding::to_client(answer, &ctx.request_id, side)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        let answer = self.failure_answer(error, ctx);
+        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        if status >= 500 {
+            tracing::warn!(request_id = %ctx.request_id, status, error = %error, "request failed");
+        }
+        if let Some(answer) = answer
+            && session.response_written().is_none()
+        {
+            session.set_keepalive(None);
+            if let Err(error) = answer.send(session, &ctx.request_id).await {
+                tracing::debug!(request_id = %ctx.request_id, %error, "the client did not take the answer");
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        let written = session.response_written().map(|answer| answer.status.as_u16());
+        let status = match error {
+            Some(error) if *error.esource() == ErrorSource::Downstream && written.is_none_or(|code| code < 400) => {
+                Some(CLIENT_CLOSED_REQUEST)
+            }
+            // The answer began but did not end.
+            Some(_) if written.is_some_and(|code| code < 400) => None,
+            _ => written,
+        };
+        let latency = ctx.arrived.elapsed();
+        if let Some(routed) = &ctx.routed {
+            let decision = routed.decision;
+            let end = RequestEnd { status, seconds: latency.as_secs_f64() };
+            self.metrics.request_ended(routed.route, decision.side, decision.reason, end);
+        }
+        let route = ctx.routed.as_ref().map(|routed| self.control.table().get(routed.route));
+        let decision = ctx.routed.as_ref().map(|routed| routed.decision);
+        let request = session.req_header();
+        if let Some(span) = ctx.span.take() {
+            self.tracing.end(span, &request.method, route, decision, status);
+        }
+        self.access_log.write(&Line {
+            request_id: &ctx.request_id,
+            trace: ctx.trace,
+            method: request.method.as_str(),
+            path: request.uri.path(),
+            route: route.map(|route| route.name.as_str()),
+            key: ctx.routed.as_ref().and_then(|routed| routed.key.as_deref()),
+            side: decision.map(|decision| decision.side.as_str()),
+            reason: ctx.refusal.or(decision.map(|decision| decision.reason.as_str())).unwrap_or("invalid_request"),
+            status: status.unwrap_or(0),
+            latency,
+            upstream: ctx.upstream_latency,
+            bytes_received: session.body_bytes_read() as u64,
+            bytes_sent: session.body_bytes_sent() as u64,
+        });
+    }
+}
+
+impl Gateway {
+    fn set_client_limits(&self, session: &mut Session) {
+        session.set_read_timeout(Some(self.config.read_timeout.get()));
+        session.set_write_timeout(Some(self.config.write_timeout.get()));
+        session.set_total_drain_timeout(Some(self.config.read_timeout.get()));
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.config.keepalive_timeout.get().as_secs()));
+        }
+    }
+
+    /// The answer to a request about the gateway itself.
+    fn own_answer(&self, session: &Session) -> Option<Answer> {
+        let path = session.req_header().uri.path();
+        if !OWN_PATHS.contains(&path) {
+            return None;
+        }
+        let health = |healthy| if healthy { "healthy" } else { "unhealthy" };
+        Some(match path {
+            "/health" => {
+                let services = self.upstreams.iter();
+                let services: serde_json::Map<_, _> =
+                    services.map(|(_, one)| (one.name.clone(), health(one.is_healthy()).into())).collect();
+                Answer::json(StatusCode::OK, &serde_json::json!({ "gateway": "healthy", "services": services }))
+            }
+            "/readyz" if session.is_process_shutting_down() => {
+                Answer::json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "status": "draining" }))
+            }
+            _ => Answer::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+        })
+    }
+
+    /// Finds the route and decides, once.
+    fn route(&self, session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), Refusal> {
+        let request = session.req_header();
+        self.check_size(request)?;
+        let unambiguous = request.raw_path().iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#');
+        let path = RequestPath::parse(request.uri.path()).ok().filter(|_| unambiguous).ok_or(Refusal::BadPath)?;
+        let table = self.control.table();
+        let id = table.find(&request.method, &path).ok_or(Refusal::NoRoute)?;
+        let route = table.get(id);
+        let key = route.key.extract(&path, &request.headers);
+        let bucket = key.as_deref().map_or_else(Bucket::random, |key| Bucket::of(&route.salt, key));
+        let decision = RouteDecision::new(route, self.control.snapshot().get(id), bucket);
+        let key = key.map(std::borrow::Cow::into_owned);
+        ctx.routed = Some(Routed { route: id, key, bucket, decision, side_in_flight: None });
+        Ok(())
+    }
+
+    fn check_size(&self, request: &RequestHeader) -> std::result::Result<(), Refusal> {
+        let lines = request.headers.iter();
+        let header_bytes: usize = lines.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        if header_bytes + request.raw_path().len() > self.config.header_limit.as_usize() {
+            return Err(Refusal::HeaderTooLarge);
+        }
+        let length = request.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|text| text.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.config.body_limit.bytes()) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Notes that the chosen upstream could not be reached. `true` when there is another to try.
+    fn unreachable(&self, ctx: &mut RequestContext) -> bool {
+        let Some(routed) = &mut ctx.routed else { return false };
+        let upstream = routed.decision.upstream;
+        self.metrics.connect_failed(upstream);
+        let route = self.control.table().get(routed.route);
+        match routed.decision.fall_back(route) {
+            Some(fallback) => {
+                tracing::debug!(
+                    request_id = %ctx.request_id, route = %route.name, upstream = %self.upstreams.get(upstream).name,
+                    "candidate unreachable, falling back to legacy"
+                );
+                self.metrics.fell_back(routed.route);
+                routed.decision = fallback;
+                true
+            }
+            None => {
+                ctx.unreachable = Some(upstream);
+                false
+            }
+        }
+    }
+
+    /// What to answer when a request could not be served; nothing when the client is gone.
+    fn failure_answer(&self, error: &Error, ctx: &RequestContext) -> Option<Answer> {
+        if let Some(upstream) = ctx.unreachable {
+            return Some(Answer::unreachable(&self.upstreams.get(upstream).name));
+        }
+        let answer = match (error.esource(), error.etype()) {
+            (_, ErrorType::HTTPStatus(413)) => refusal_answer(Refusal::BodyTooLarge),
+            (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Answer::error(
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "the upstream took too long; the request may have been carried out",
+            ),
+            (ErrorSource::Upstream, _) => Answer::error(
+                StatusCode::BAD_GATEWAY,
+                "upstream_failed",
+                "the upstream broke off; the request may have been carried out",
+            ),
+            (
+                ErrorSource::Downstream,
+                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::WriteTimedout,
+            ) => return None,
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
+                Answer::error(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request did not arrive in time")
+            }
+            (ErrorSource::Downstream, _) => {
+                Answer::error(StatusCode::BAD_REQUEST, "invalid_request", "the request is not valid HTTP")
+            }
+            _ => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed"),
+        };
+        Some(answer)
+    }
+}
+
+fn refusal_answer(refusal: Refusal) -> Answer {
+    let (status, message) = match refusal {
+        Refusal::NoRoute => (StatusCode::NOT_FOUND, "no route takes this method and path"),
+        Refusal::BadPath => (StatusCode::BAD_REQUEST, "the path can be read in more than one way"),
+        Refusal::HeaderTooLarge => {
+            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are longer than the limit")
+        }
+        Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than the limit"),
+    };
+    Answer::error(status, refusal.code(), message)
+}

@@ -1,0 +1,314 @@
+//! What the gateway counts. Handles are resolved once per route and side, so that a request costs a
+//! few atomic additions; labels come from configuration only, never from a request.
+
+use std::sync::OnceLock;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+    core::{Collector, Metric},
+};
+use serde::Serialize;
+use telemetry::metrics::DURATION_BUCKETS_S;
+
+use crate::{
+    decision::{Reason, Side},
+    rollout::Snapshot,
+    route_table::{RouteId, RouteTable, UpstreamId},
+};
+
+/// Names of the gateway's metrics.
+pub mod names {
+    /// Requests by route, side, reason and class of status.
+    pub const REQUESTS: &str = "gateway_requests_total";
+    /// Requests with a status of 500 or above, or without an answer, by route and side.
+    pub const REQUEST_ERRORS: &str = "gateway_request_errors_total";
+    /// Seconds from a request's arrival to the end of its answer, by route and side.
+    pub const REQUEST_DURATION: &str = "gateway_request_duration_seconds";
+    /// Requests being served, by route and side.
+    pub const REQUESTS_IN_FLIGHT: &str = "gateway_requests_in_flight";
+    /// Requests whose candidate could not be reached and which went to legacy, by route.
+    pub const FALLBACKS: &str = "gateway_fallbacks_total";
+    /// Requests that the gateway answered itself, by why.
+    pub const REFUSED: &str = "gateway_requests_refused_total";
+    /// Connections that could not be made, by upstream.
+    pub const CONNECT_FAILURES: &str = "gateway_upstream_connect_failures_total";
+    /// 1 while an upstream answers its health probe, by upstream.
+    pub const UPSTREAM_HEALTHY: &str = "gateway_upstream_healthy";
+    /// The share of keys on the candidate, in percent, by route.
+    pub const WEIGHT: &str = "gateway_rollout_weight_percent";
+    /// The number of the rollout state in force.
+    pub const REVISION: &str = "gateway_rollout_revision";
+    /// Readings of the rollout document, by outcome.
+    pub const RELOADS: &str = "gateway_rollout_reloads_total";
+    /// 1 while the rollout document is refused and the state before it stays in force.
+    pub const DOCUMENT_REFUSED: &str = "gateway_rollout_document_refused";
+    /// Routes taken back to legacy, by route.
+    pub const ROLLBACKS: &str = "gateway_rollbacks_total";
+    /// Lines of the access log that were not written.
+    pub const LOG_LINES_LOST: &str = "gateway_access_log_lines_lost_total";
+}
+
+/// Why the gateway answered a request itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    NoRoute,
+    BadPath,
+    HeaderTooLarge,
+    BodyTooLarge,
+}
+
+impl Refusal {
+    const ALL: [Self; 4] = [Self::NoRoute, Self::BadPath, Self::HeaderTooLarge, Self::BodyTooLarge];
+
+    /// The error code in the answer, and the label of the metric.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::NoRoute => "route_not_found",
+            Self::BadPath => "invalid_path",
+            Self::HeaderTooLarge => "headers_too_large",
+            Self::BodyTooLarge => "body_too_large",
+        }
+    }
+}
+
+/// The first digit of a status, or that nothing was answered.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn status_class(status: Option<u16>) -> usize {
+    status.map_or(0, |status| usize::from(status / 100).min(5))
+}
+
+/// Every metric of the gateway.
+pub struct Metrics {
+    requests: IntCounterVec,
+    routes: Vec<RouteMetrics>,
+    refused: [IntCounter; 4],
+    connect_failures: Vec<IntCounter>,
+    upstream_healthy: Vec<IntGauge>,
+    revision: IntGauge,
+    reloads_applied: IntCounter,
+    reloads_refused: IntCounter,
+    document_refused: IntGauge,
+    log_lines_lost: IntCounter,
+}
+
+struct RouteMetrics {
+    name: String,
+    sides: [SideMetrics; 2],
+    fallbacks: IntCounter,
+    rollbacks: IntCounter,
+    weight: Gauge,
+}
+
+/// What one side of one route has done.
+pub(crate) struct SideMetrics {
+    /// By reason and class of status; made when first counted, so that combinations that never
+    /// happen are not exported.
+    requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; Reason::ALL.len()],
+    errors: IntCounter,
+    pub(crate) in_flight: IntGauge,
+    duration: Histogram,
+}
+
+/// What one side of one route has done since the gateway started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideTotals {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Those with a status of 500 or above, or without an answer.
+    pub errors: u64,
+    /// Requests being served.
+    pub in_flight: i64,
+    /// How long the requests that ended took.
+    pub latency: LatencyTotals,
+}
+
+/// A cumulative histogram.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LatencyTotals {
+    /// Upper bounds in seconds, ascending.
+    pub le_seconds: Vec<f64>,
+    /// For each bound, how many requests took at most that long.
+    pub counts: Vec<u64>,
+    /// All requests together.
+    pub sum_seconds: f64,
+}
+
+impl Metrics {
+    /// Makes every metric and registers it.
+    ///
+    /// # Errors
+    /// When the registry has metrics of these names already.
+    pub fn new(registry: &Registry, table: &RouteTable, upstreams: &[&str]) -> prometheus::Result<Self> {
+        let requests = counters(names::REQUESTS, "Requests that ended.", &["route", "side", "reason", "status"])?;
+        let errors = counters(names::REQUEST_ERRORS, "Requests answered with 5xx or not at all.", &["route", "side"])?;
+        let duration = HistogramVec::new(
+            HistogramOpts::new(names::REQUEST_DURATION, "Time from a request's arrival to the end of its answer.")
+                .buckets(DURATION_BUCKETS_S.to_vec()),
+            &["route", "side"],
+        )?;
+        let in_flight = gauges(names::REQUESTS_IN_FLIGHT, "Requests being served.", &["route", "side"])?;
+        let fallbacks = counters(names::FALLBACKS, "Requests that went to legacy as a fallback.", &["route"])?;
+        let rollbacks = counters(names::ROLLBACKS, "Routes taken back to legacy.", &["route"])?;
+        let weight =
+            GaugeVec::new(Opts::new(names::WEIGHT, "Share of keys on the candidate, in percent."), &["route"])?;
+        let refused = counters(names::REFUSED, "Requests that the gateway answered itself.", &["reason"])?;
+        let connect_failures = counters(names::CONNECT_FAILURES, "Connections that failed.", &["upstream"])?;
+        let healthy = gauges(names::UPSTREAM_HEALTHY, "1 while the health probe is answered.", &["upstream"])?;
+        let reloads = counters(names::RELOADS, "Readings of the rollout document.", &["outcome"])?;
+        let revision = IntGauge::new(names::REVISION, "Number of the rollout state in force.")?;
+        let document_refused = IntGauge::new(names::DOCUMENT_REFUSED, "1 while the rollout document is refused.")?;
+        let log_lines_lost = IntCounter::new(names::LOG_LINES_LOST, "Access log lines that were not written.")?;
+        let collectors: [Box<dyn Collector>; 14] = [
+            Box::new(requests.clone()),
+            Box::new(errors.clone()),
+            Box::new(duration.clone()),
+            Box::new(in_flight.clone()),
+            Box::new(fallbacks.clone()),
+            Box::new(rollbacks.clone()),
+            Box::new(weight.clone()),
+            Box::new(refused.clone()),
+            Box::new(connect_failures.clone()),
+            Box::new(healthy.clone()),
+            Box::new(reloads.clone()),
+            Box::new(revision.clone()),
+            Box::new(document_refused.clone()),
+            Box::new(log_lines_lost.clone()),
+        ];
+        for collector in collectors {
+            registry.register(collector)?;
+        }
+        let routes = table.iter().map(|(_, route)| RouteMetrics {
+            sides: Side::ALL.map(|side| {
+                let labels = [route.name.as_str(), side.as_str()];
+                SideMetrics {
+                    requests: Default::default(),
+                    errors: errors.with_label_values(&labels),
+                    in_flight: in_flight.with_label_values(&labels),
+                    duration: duration.with_label_values(&labels),
+                }
+            }),
+            fallbacks: fallbacks.with_label_values(&[&route.name]),
+            rollbacks: rollbacks.with_label_values(&[&route.name]),
+            weight: weight.with_label_values(&[&route.name]),
+            name: route.name.clone(),
+        });
+        Ok(Self {
+            routes: routes.collect(),
+            refused: Refusal::ALL.map(|refusal| refused.with_label_values(&[refusal.code()])),
+            connect_failures: upstreams.iter().map(|name| connect_failures.with_label_values(&[name])).collect(),
+            upstream_healthy: upstreams.iter().map(|name| healthy.with_label_values(&[name])).collect(),
+            reloads_applied: reloads.with_label_values(&["applied"]),
+            reloads_refused: reloads.with_label_values(&["refused"]),
+            requests,
+            revision,
+            document_refused,
+            log_lines_lost,
+        })
+    }
+
+    /// Counts a request that has ended.
+    pub(crate) fn request_ended(&self, route: RouteId, side: Side, reason: Reason, end: RequestEnd) {
+        let route = &self.routes[route.index()];
+        let metrics = &route.sides[side.index()];
+        let class = status_class(end.status);
+        let counter = metrics.requests[reason.index()][class].get_or_init(|| {
+            let labels = [route.name.as_str(), side.as_str(), reason.as_str(), STATUS_CLASSES[class]];
+            self.requests.with_label_values(&labels)
+        });
+        counter.inc();
+        if end.status.is_none_or(|status| status >= 500) {
+            metrics.errors.inc();
+        }
+        metrics.duration.observe(end.seconds);
+    }
+
+    /// The gauge of requests being served by one side of a route.
+    pub(crate) fn in_flight(&self, route: RouteId, side: Side) -> &IntGauge {
+        &self.routes[route.index()].sides[side.index()].in_flight
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refused[refusal as usize].inc();
+    }
+
+    pub(crate) fn fell_back(&self, route: RouteId) {
+        self.routes[route.index()].fallbacks.inc();
+    }
+
+    pub(crate) fn rolled_back(&self, route: RouteId) {
+        self.routes[route.index()].rollbacks.inc();
+    }
+
+    pub(crate) fn connect_failed(&self, upstream: UpstreamId) {
+        self.connect_failures[upstream.index()].inc();
+    }
+
+    pub(crate) fn upstream_probed(&self, upstream: UpstreamId, healthy: bool) {
+        self.upstream_healthy[upstream.index()].set(healthy.into());
+    }
+
+    pub(crate) fn document_read(&self, accepted: bool) {
+        if accepted {
+            self.reloads_applied.inc()
+        } else {
+            self.reloads_refused.inc()
+        }
+        self.document_refused.set((!accepted).into());
+    }
+
+    /// Shows the state that has come into force.
+    pub(crate) fn state_changed(&self, snapshot: &Snapshot) {
+        self.revision.set(i64::try_from(snapshot.revision()).unwrap_or(i64::MAX));
+        for (index, route) in self.routes.iter().enumerate() {
+            route.weight.set(snapshot.get(RouteId(index)).weight.percent());
+        }
+    }
+
+    pub(crate) fn log_lines_lost(&self, lines: u64) {
+        self.log_lines_lost.inc_by(lines);
+    }
+
+    /// How often a route fell back since the gateway started.
+    #[must_use]
+    pub fn fallbacks(&self, route: RouteId) -> u64 {
+        self.routes[route.index()].fallbacks.get()
+    }
+
+    /// What one side of a route has done since the gateway started.
+    #[must_use]
+    pub fn side_totals(&self, route: RouteId, side: Side) -> SideTotals {
+        let metrics = &self.routes[route.index()].sides[side.index()];
+        let sample = metrics.duration.metric();
+        let histogram = sample.get_histogram();
+        let buckets = histogram.get_bucket();
+        SideTotals {
+            requests: histogram.get_sample_count(),
+            errors: metrics.errors.get(),
+            in_flight: metrics.in_flight.get(),
+            latency: LatencyTotals {
+                le_seconds: buckets.iter().map(|bucket| bucket.upper_bound()).collect(),
+                counts: buckets.iter().map(|bucket| bucket.cumulative_count()).collect(),
+                sum_seconds: histogram.get_sample_sum(),
+            },
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestEnd {
+    /// The status of the answer, if there was one.
+    pub(crate) status: Option<u16>,
+    /// From its arrival to the end of its answer.
+    pub(crate) seconds: f64,
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+    IntGaugeVec::new(Opts::new(name, help), labels)
+}

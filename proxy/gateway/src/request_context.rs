@@ -1,0 +1,125 @@
+//! What the gateway knows about one request while it serves it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use opentelemetry_sdk::trace::Span;
+use prometheus::IntGauge;
+use telemetry::TraceContext;
+use tokio::sync::Notify;
+
+use crate::{
+    decision::RouteDecision,
+    rollout::Bucket,
+    route_table::{RouteId, UpstreamId},
+};
+
+/// One request, from its header to the end of its answer.
+pub struct RequestContext {
+    pub(crate) arrived: Instant,
+    pub(crate) request_id: String,
+    pub(crate) trace: TraceContext,
+    /// The span to export, when export is configured.
+    pub(crate) span: Option<Span>,
+    pub(crate) routed: Option<Routed>,
+    /// Why the gateway answered by itself, as a code.
+    pub(crate) refusal: Option<&'static str>,
+    pub(crate) body_bytes: u64,
+    /// When the latest upstream was chosen.
+    pub(crate) upstream_chosen: Option<Instant>,
+    /// From then to the header of its answer.
+    pub(crate) upstream_latency: Option<Duration>,
+    /// The upstream that could not be reached, once one could not.
+    pub(crate) unreachable: Option<UpstreamId>,
+    /// The decision was made void between choosing the upstream and sending the header.
+    pub(crate) superseded: bool,
+    _in_flight: InFlight,
+}
+
+/// What follows from the route.
+pub(crate) struct Routed {
+    pub(crate) route: RouteId,
+    pub(crate) key: Option<String>,
+    pub(crate) bucket: Bucket,
+    pub(crate) decision: RouteDecision,
+    /// Counts the request among those its side is serving.
+    pub(crate) side_in_flight: Option<GaugeGuard>,
+}
+
+impl RequestContext {
+    pub(crate) fn new(in_flight: InFlight) -> Self {
+        Self {
+            arrived: Instant::now(),
+            request_id: String::new(),
+            trace: TraceContext::generate(),
+            span: None,
+            routed: None,
+            refusal: None,
+            body_bytes: 0,
+            upstream_chosen: None,
+            upstream_latency: None,
+            unreachable: None,
+            superseded: false,
+            _in_flight: in_flight,
+        }
+    }
+}
+
+/// A gauge that is one higher while this lives.
+pub(crate) struct GaugeGuard(IntGauge);
+
+impl GaugeGuard {
+    pub(crate) fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// How many requests are being served, for the drain.
+#[derive(Clone, Default)]
+pub(crate) struct InFlightCount(Arc<(AtomicUsize, Notify)>);
+
+/// One of them.
+pub(crate) struct InFlight(InFlightCount);
+
+impl InFlightCount {
+    pub(crate) fn enter(&self) -> InFlight {
+        self.0.0.fetch_add(1, Ordering::AcqRel);
+        InFlight(self.clone())
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.0.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is none.
+    pub(crate) async fn none_left(&self) {
+        loop {
+            // Registered before the look, so that the last one cannot leave unnoticed in between.
+            let left = self.0.1.notified();
+            if self.get() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.0.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.0.1.notify_waiters();
+        }
+    }
+}

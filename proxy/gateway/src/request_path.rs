@@ -1,0 +1,166 @@
+//! The path of a request in the one form that routing looks at.
+//!
+//! A path that two programs can read in two ways is a way past a route: what the gateway takes for
+//! one resource, the upstream takes for another. So a path is either unambiguous or refused. Dot
+//! segments, empty segments, backslashes, control characters, encoded separators and double
+//! encodings are refused; an escape such as `%69` is decoded before matching, because the upstream
+//! will decode it too; one trailing slash is ignored when matching. The upstream always receives the
+//! bytes the client sent.
+
+use std::borrow::Cow;
+
+/// Why a path is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathProblem {
+    /// The request target is no absolute path.
+    #[error("the path must start with a slash")]
+    NotAbsolute,
+    /// `//` somewhere in the path.
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    /// `.` or `..`, written plainly, encoded, or with a parameter (`..;x`).
+    #[error("the path has a dot segment")]
+    DotSegment,
+    /// A `%` that two hexadecimal digits do not follow.
+    #[error("the path has a malformed escape")]
+    MalformedEscape,
+    /// `%2F`, `%5C` or a backslash.
+    #[error("the path has an encoded or foreign separator")]
+    ForeignSeparator,
+    /// An escape that decodes to an escape.
+    #[error("the path is encoded twice")]
+    DoubleEncoding,
+    /// A control or non-ASCII byte, plain or (for control characters) encoded.
+    #[error("the path has a character that does not belong in one")]
+    ForbiddenCharacter,
+    /// Escapes that do not decode to UTF-8.
+    #[error("the path does not decode to UTF-8")]
+    NotUtf8,
+}
+
+/// A path without its query, split and decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestPath<'a> {
+    segments: Vec<Cow<'a, str>>,
+}
+
+impl<'a> RequestPath<'a> {
+    /// Reads the path part of a request target.
+    ///
+    /// # Errors
+    /// When another program might read the path in another way.
+    pub fn parse(path: &'a str) -> Result<Self, PathProblem> {
+        let inner = path.strip_prefix('/').ok_or(PathProblem::NotAbsolute)?;
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        if inner.is_empty() {
+            return if path.len() <= 1 { Ok(Self { segments: Vec::new() }) } else { Err(PathProblem::EmptySegment) };
+        }
+        let segments = inner.split('/').map(decode).collect::<Result<_, _>>()?;
+        Ok(Self { segments })
+    }
+
+    /// The decoded segments, in order. `/` has none.
+    #[must_use]
+    pub fn segments(&self) -> &[Cow<'a, str>] {
+        &self.segments
+    }
+}
+
+fn decode(raw: &str) -> Result<Cow<'_, str>, PathProblem> {
+    if raw.is_empty() {
+        return Err(PathProblem::EmptySegment);
+    }
+    for byte in raw.bytes() {
+        match byte {
+            b'\\' => return Err(PathProblem::ForeignSeparator),
+            0x21..=0x7e => {}
+            _ => return Err(PathProblem::ForbiddenCharacter),
+        }
+    }
+    let decoded = if raw.contains('%') { Cow::Owned(unescape(raw)?) } else { Cow::Borrowed(raw) };
+    // Some servers cut a segment at `;` before they resolve dots.
+    let name = decoded.split(';').next().unwrap_or(&decoded);
+    if name == "." || name == ".." { Err(PathProblem::DotSegment) } else { Ok(decoded) }
+}
+
+fn unescape(raw: &str) -> Result<String, PathProblem> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let high = rest.next().and_then(hex_digit).ok_or(PathProblem::MalformedEscape)?;
+        let low = rest.next().and_then(hex_digit).ok_or(PathProblem::MalformedEscape)?;
+        match high << 4 | low {
+            b'/' | b'\\' => return Err(PathProblem::ForeignSeparator),
+            control if control.is_ascii_control() => return Err(PathProblem::ForbiddenCharacter),
+            plain => bytes.push(plain),
+        }
+    }
+    let decodes_again =
+        bytes.windows(3).any(|w| w[0] == b'%' && hex_digit(w[1]).is_some() && hex_digit(w[2]).is_some());
+    if decodes_again {
+        return Err(PathProblem::DoubleEncoding);
+    }
+    String::from_utf8(bytes).map_err(|_| PathProblem::NotUtf8)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(path: &str) -> Result<Vec<String>, PathProblem> {
+        Ok(RequestPath::parse(path)?.segments().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn plain_paths_split() {
+        assert_eq!(segments("/"), Ok(vec![]));
+        assert_eq!(segments("/a"), Ok(vec!["a".into()]));
+        assert_eq!(segments("/a/b/"), Ok(vec!["a".into(), "b".into()]));
+        assert_eq!(segments("/%69nvoke"), Ok(vec!["invoke".into()]));
+        assert_eq!(segments("/caf%C3%A9/100%25"), Ok(vec!["café".into(), "100%".into()]));
+        assert_eq!(segments("/.hidden/a..b/..."), Ok(vec![".hidden".into(), "a..b".into(), "...".into()]));
+    }
+
+    #[test]
+    fn ambiguous_paths_are_refused() {
+        use PathProblem::*;
+        for (path, problem) in [
+            ("", NotAbsolute),
+            ("*", NotAbsolute),
+            ("//", EmptySegment),
+            ("/a//b", EmptySegment),
+            ("/a//", EmptySegment),
+            ("/a/./b", DotSegment),
+            ("/a/../b", DotSegment),
+            ("/a/..", DotSegment),
+            ("/a/%2e%2E/b", DotSegment),
+            ("/a/.%2e", DotSegment),
+            ("/a/..;x=1/b", DotSegment),
+            ("/a%2Fb", ForeignSeparator),
+            ("/a%2fb", ForeignSeparator),
+            ("/a%5cb", ForeignSeparator),
+            ("/a\\b", ForeignSeparator),
+            ("/a%252fb", DoubleEncoding),
+            ("/a/%252e%252e/b", DoubleEncoding),
+            ("/a%00", ForbiddenCharacter),
+            ("/a%0d%0ab", ForbiddenCharacter),
+            ("/a b", ForbiddenCharacter),
+            ("/caf\u{e9}", ForbiddenCharacter),
+            ("/a%", MalformedEscape),
+            ("/a%4", MalformedEscape),
+            ("/a%zz", MalformedEscape),
+            ("/a%+1", MalformedEscape),
+            ("/%ff", NotUtf8),
+        ] {
+            assert_eq!(segments(path), Err(problem), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Putting the parts together, and taking them down again.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use chrono::Utc;
+use layered_config::Problems;
+use pingora::{
+    proxy::http_proxy_service,
+    server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
+    services::background::background_service,
+};
+use tokio::signal::unix::SignalKind;
+
+use crate::{
+    access_log::{AccessLog, Writer},
+    admin::{Admin, AdminState},
+    config::Config,
+    control::{Control, StartError, Watcher},
+    gateway::Gateway,
+    listener::{Bound, DrainingProxy},
+    metrics::Metrics,
+    request_context::InFlightCount,
+    signals::Signals,
+    trace::Tracing,
+    upstream::{HealthProbe, Upstreams},
+};
+
+/// pingora ends the runtimes this long after the drain deadline, should the process still be there.
+const RUNTIME_SHUTDOWN_S: u64 = 1;
+
+/// Why the gateway did not start or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration or the rollout document has problems.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// The rollout document cannot be read.
+    #[error(transparent)]
+    Rollout(StartError),
+    /// A listener cannot be opened.
+    #[error("cannot listen on {address}; is another program using it?")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The access log cannot be opened.
+    #[error("cannot open the access log {}", .path.display())]
+    AccessLog {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Telemetry cannot be set up.
+    #[error("cannot set up telemetry")]
+    Telemetry(#[from] telemetry::InitError),
+    /// The metrics cannot be registered.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// A thread or signal could not be had from the system.
+    #[error("the system refused a thread or a signal")]
+    System(#[from] io::Error),
+}
+
+impl From<StartError> for RunError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::BrokenDocument(problems) => Self::Problems(problems),
+            StartError::File(_) => Self::Rollout(error),
+        }
+    }
+}
+
+/// Runs the gateway until SIGTERM or SIGINT, and drains it.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(config_file: &Path) -> Result<(), RunError> {
+    let config = Config::load(config_file)?;
+    let telemetry = telemetry::init("gateway", &config.telemetry)?;
+    let parts = Parts::new(&config, Tracing::new(telemetry.tracer("gateway")))?;
+    let deadline = config.http.drain_deadline.get();
+    let writer = parts.serve(&config)?;
+    writer.close();
+    tracing::info!(drain_deadline_s = deadline.as_secs(), "stopped");
+    Ok(())
+}
+
+/// Everything that is made before anything runs.
+struct Parts {
+    control: Arc<Control>,
+    metrics: Arc<Metrics>,
+    upstreams: Arc<Upstreams>,
+    access_log: AccessLog,
+    writer: Writer,
+    public: Bound,
+    admin: Bound,
+    tracing: Tracing,
+}
+
+impl Parts {
+    fn new(config: &Config, tracing: Tracing) -> Result<Self, RunError> {
+        let table = Arc::new(config.route_table());
+        let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
+        let control = Control::start(config.rollout.file.clone(), table, metrics.clone())?;
+        let open = AccessLog::open(&config.access_log, metrics.clone());
+        let (access_log, writer) =
+            open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
+        Ok(Self {
+            upstreams: Arc::new(Upstreams::new(config)),
+            public: bind(config.http.bind)?,
+            admin: bind(config.admin.bind)?,
+            control: Arc::new(control),
+            metrics,
+            access_log,
+            writer,
+            tracing,
+        })
+    }
+
+    /// Serves until the last request after a signal has been answered, or its deadline is over.
+    fn serve(self, config: &Config) -> Result<Writer, RunError> {
+        let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
+        let in_flight = InFlightCount::default();
+        let gateway = Gateway {
+            config: config.http.clone(),
+            control: self.control.clone(),
+            upstreams: self.upstreams.clone(),
+            metrics: self.metrics.clone(),
+            access_log: self.access_log,
+            tracing: self.tracing,
+            in_flight: in_flight.clone(),
+        };
+        let admin = AdminState {
+            config: config.admin.clone(),
+            control: self.control.clone(),
+            metrics: self.metrics.clone(),
+            upstreams: self.upstreams.clone(),
+            started_at: Utc::now(),
+            started: Instant::now(),
+        };
+        let (drained, ended) = mpsc::channel();
+        let addresses = (self.public.address, self.admin.address);
+        let proxy = http_proxy_service(&server.configuration, gateway);
+        server.add_service(DrainingProxy::new(proxy, self.public, in_flight, drained.clone()));
+        server.add_service(background_service("admin", Admin::new(admin, self.admin.into_listener())));
+        let watcher = Watcher::new(self.control, config.rollout.poll_interval.get());
+        server.add_service(background_service("rollout", watcher));
+        server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));
+        tracing::info!(addr = %addresses.0, admin_addr = %addresses.1, "listening");
+        thread::Builder::new().name("pingora".to_owned()).spawn(move || {
+            server.run(RunArgs { shutdown_signal: Box::new(TerminationSignals) });
+            let _ = drained.send(());
+        })?;
+        // pingora sleeps through its whole grace period; whoever is done before that ends the wait.
+        let _ = ended.recv();
+        Ok(self.writer)
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<Bound, RunError> {
+    Bound::bind(address).map_err(|source| RunError::Bind { address, source })
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        threads: config.http.threads,
+        work_stealing: config.http.work_stealing,
+        upstream_keepalive_pool_size: config.http.upstream_pool_size,
+        max_retries: config.http.max_attempts,
+        grace_period_seconds: Some(seconds_rounded_up(config.http.drain_deadline.get())),
+        graceful_shutdown_timeout_seconds: Some(RUNTIME_SHUTDOWN_S),
+        ..ServerConf::default()
+    }
+}
+
+fn seconds_rounded_up(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// SIGTERM and SIGINT both drain. pingora's own choice gives SIGINT no drain and makes SIGQUIT hand
+/// over listeners that this gateway keeps elsewhere.
+struct TerminationSignals;
+
+#[async_trait]
+impl ShutdownSignalWatch for TerminationSignals {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut terminate = Signals::listen(SignalKind::terminate());
+        let mut interrupt = Signals::listen(SignalKind::interrupt());
+        tokio::select! {
+            () = terminate.next() => tracing::info!(signal = "SIGTERM", "draining"),
+            () = interrupt.next() => tracing::info!(signal = "SIGINT", "draining"),
+        }
+        ShutdownSignal::GracefulTerminate
+    }
+}

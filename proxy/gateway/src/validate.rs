@@ -1,0 +1,59 @@
+//! Checking the files without running anything.
+
+use std::{fmt, path::Path};
+
+use layered_config::Problems;
+
+use crate::{config::Config, control::StartError, rollout::RolloutDocument};
+
+/// What a valid configuration holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// How many routes there are.
+    pub routes: usize,
+    /// How many of them can move.
+    pub split_routes: usize,
+    /// How many upstreams there are.
+    pub upstreams: usize,
+    /// Whether the rollout document is there; without one everything is on legacy.
+    pub has_rollout_document: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let document = if self.has_rollout_document { "valid" } else { "absent, so everything is on legacy" };
+        let Self { routes, split_routes, upstreams, .. } = self;
+        write!(f, "{routes} routes ({split_routes} can move), {upstreams} upstreams, rollout document {document}")
+    }
+}
+
+/// Checks the configuration and the rollout document it names.
+///
+/// # Errors
+/// Every problem in the configuration; once that is valid, every problem in the rollout document.
+pub fn validate(config_file: &Path) -> Result<Summary, StartError> {
+    let config = Config::load(config_file)?;
+    let table = config.route_table();
+    let text = crate::control::read_document(&config.rollout.file).map_err(StartError::File)?;
+    if let Some(text) = &text {
+        RolloutDocument::parse(&config.rollout.file.display().to_string(), text, &table, |_| None)?;
+    }
+    Ok(Summary {
+        routes: table.len(),
+        split_routes: table.iter().filter(|(_, route)| route.sides.is_split()).count(),
+        upstreams: config.upstreams.len(),
+        has_rollout_document: text.is_some(),
+    })
+}
+
+/// The problems with lines and carets, where the files' content is what is wrong.
+impl StartError {
+    /// The problems in the files, if that is what it is.
+    #[must_use]
+    pub fn problems(&self) -> Option<&Problems> {
+        match self {
+            Self::BrokenDocument(problems) => Some(problems),
+            Self::File(_) => None,
+        }
+    }
+}
