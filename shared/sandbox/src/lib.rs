@@ -5,8 +5,8 @@
 //!
 //! - [`Sandbox::start`] gives a warm [`Worker`] in a `bwrap` sandbox: code loaded once, many calls.
 //! - [`Sandbox::call_once`] starts one, calls it once and kills it, as the monolith always did.
-//! - `call_once_over` drives the same bootstrap through any three streams, such as those of
-//!   `docker exec` with the command that `launch_command` gives.
+//! - [`call_once_over`] drives the same bootstrap through any three streams, such as those of
+//!   `docker exec` with the command that [`launch_command`] gives.
 //!
 //! # The worker protocol
 //!
@@ -49,15 +49,28 @@
 //! See `infrastructure/decisions/0003-one-worker-protocol.md` for the table of what stops what.
 
 mod config;
+mod control_group;
+mod conversation;
 mod error;
+mod frame;
 mod function;
+mod interpreter;
+mod jail;
+mod launch;
+mod log_capture;
+mod one_shot;
 mod outcome;
+mod process_tree;
+mod resource_limits;
 mod sandbox;
+mod uid;
 mod worker;
 
 pub use config::{ControlGroups, Limits, SandboxConfig};
 pub use error::{SandboxError, StartError};
 pub use function::{FunctionCode, Invocation};
+pub use launch::{bootstrap, launch_command};
+pub use one_shot::{WorkerStreams, call_once_over};
 pub use outcome::{FunctionResult, Outcome};
 pub use sandbox::Sandbox;
 pub use worker::Worker;

@@ -1,26 +1,152 @@
 //! One live worker.
 
-use crate::{Invocation, Outcome};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use domain::Language;
+use tokio::{io::unix::AsyncFd, net::unix::pipe};
+
+use crate::{
+    FunctionCode, FunctionResult, Invocation, Outcome, SandboxError, StartError,
+    conversation::{Broken, Conversation, LoadFailure},
+    outcome::{says_out_of_memory, texts},
+    process_tree::ProcessTree,
+};
+
+/// A worker whose streams have ended has this long to end by itself, so that its exit code can be told.
+const EXIT_GRACE: Duration = Duration::from_millis(250);
+
+pub(crate) type Streams = Conversation<pipe::Sender, pipe::Receiver, pipe::Receiver>;
 
 /// One interpreter with one function's code loaded. Dropping it kills its whole process tree.
 #[derive(Debug)]
-pub struct Worker {}
+pub struct Worker {
+    /// Taken when it has been killed.
+    tree: Option<ProcessTree>,
+    end: AsyncFd<OwnedFd>,
+    streams: Streams,
+    event_limit_bytes: usize,
+    language: Language,
+    memory_mb: u64,
+    /// Cleared while a call runs, so that one that was dropped half-way leaves it cleared.
+    is_idle: bool,
+}
 
 impl Worker {
+    pub(crate) fn new(
+        tree: ProcessTree,
+        streams: Streams,
+        event_limit_bytes: usize,
+        function: &FunctionCode,
+    ) -> io::Result<Self> {
+        let end = tree.watch_end()?;
+        Ok(Self {
+            tree: Some(tree),
+            end,
+            streams,
+            event_limit_bytes,
+            language: function.language,
+            memory_mb: function.memory_mb(),
+            is_idle: false,
+        })
+    }
+
+    pub(crate) async fn load(mut self, function: &FunctionCode, timeout: Duration) -> Result<Self, StartError> {
+        let ended = ended(&self.end);
+        let error = match self.streams.load(function, timeout, ended).await {
+            Ok(()) => {
+                self.streams.logs.discard_what_is_there().await;
+                self.is_idle = true;
+                return Ok(self);
+            }
+            Err(LoadFailure::Refused(error)) => error,
+            Err(LoadFailure::Broken(Broken::TimedOut)) => texts::load_timed_out(timeout),
+            Err(LoadFailure::Broken(broken)) => self.autopsy(broken, timeout).await.into_error(),
+        };
+        self.bury().await;
+        let logs = self.streams.logs.take();
+        if logs.starts_with("bwrap: ") {
+            let source = io::Error::other(logs.trim().to_owned());
+            return Err(SandboxError::Start { operation: "make the sandbox", source }.into());
+        }
+        Err(StartError::Function { error, logs })
+    }
+
     /// Runs one call. A function's failure is an outcome, not an error. Dropping the future half-way
     /// leaves the worker unusable.
-    pub async fn invoke(&mut self, _call: &Invocation) -> Outcome {
-        unimplemented!("the public signatures come first, for those who build on them")
+    pub async fn invoke(&mut self, call: &Invocation) -> Outcome {
+        let started = Instant::now();
+        if call.event.len() > self.event_limit_bytes {
+            let error = texts::event_too_large(call.event.len(), self.event_limit_bytes);
+            return Outcome::failed(error, self.is_alive());
+        }
+        if !std::mem::replace(&mut self.is_idle, false) {
+            return Outcome::failed(texts::ended(None), false);
+        }
+        let ended = ended(&self.end);
+        let (result, memory_used_bytes) = match self.streams.call(call, ended).await {
+            Ok(answered) => {
+                self.is_idle = answered.reusable;
+                (answered.result, answered.peak_memory_bytes)
+            }
+            Err(broken) => (self.autopsy(broken, call.timeout).await, 0),
+        };
+        let duration = started.elapsed();
+        if !self.is_idle {
+            self.bury().await;
+        }
+        let logs = self.streams.logs.take();
+        Outcome { result, logs, duration, memory_used_bytes, worker_reusable: self.is_idle }
     }
 
     /// Whether it could take another call now.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        unimplemented!()
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        let mut end = [PollFd::new(self.end.get_ref().as_fd(), PollFlags::POLLIN)];
+        self.is_idle && poll(&mut end, PollTimeout::ZERO) == Ok(0)
     }
 
     /// Kills the whole process tree and waits until it is gone.
-    pub async fn kill(self) {
-        unimplemented!()
+    pub async fn kill(mut self) {
+        self.bury().await;
     }
+
+    /// What a worker that gave no answer died of. It may still live.
+    async fn autopsy(&mut self, broken: Broken, timeout: Duration) -> FunctionResult {
+        let error = match broken {
+            Broken::TimedOut => return FunctionResult::TimedOut { error: texts::timed_out(timeout) },
+            Broken::Violation(what) => texts::violation(&what),
+            Broken::Ended => {
+                // What it printed last, before the end that is waited for.
+                let _ = tokio::time::timeout(EXIT_GRACE, ended(&self.end)).await;
+                self.streams.logs.read_what_is_there().await;
+                let tree = self.tree.as_mut().expect("a worker is buried after its autopsy");
+                let exit_code = tree.exit_code();
+                if tree.ran_out_of_memory() || says_out_of_memory(self.language, exit_code, &self.streams.logs) {
+                    texts::out_of_memory(self.memory_mb)
+                } else {
+                    texts::ended(exit_code)
+                }
+            }
+        };
+        FunctionResult::Failed { error }
+    }
+
+    /// Ends the tree, and reads what is left of its log.
+    async fn bury(&mut self) {
+        if let Some(tree) = self.tree.take() {
+            tree.end().await;
+            self.streams.logs.read_what_is_there().await;
+        }
+    }
+}
+
+async fn ended(end: &AsyncFd<OwnedFd>) {
+    // Readiness is never cleared: an ended process stays so. An error means that the runtime stops.
+    let _ = end.readable().await;
 }

@@ -1,0 +1,63 @@
+//! Limits that the kernel keeps for every process of a worker, with or without control groups.
+
+use std::io;
+
+use domain::Language;
+use nix::sys::resource::{Resource, setrlimit};
+
+use crate::Limits;
+
+/// What an interpreter needs for itself, on top of the function's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overhead {
+    /// Writable private address space: more than is ever resident, because of thread stacks and V8's
+    /// reservations.
+    pub(crate) data_bytes: u64,
+    /// Resident memory, with `bwrap`'s and the kernel's share.
+    pub(crate) resident_bytes: u64,
+}
+
+impl Overhead {
+    pub(crate) fn of(language: Language) -> Self {
+        const MIB: u64 = 1024 * 1024;
+        match language {
+            Language::Python | Language::Go => Self { data_bytes: 24 * MIB, resident_bytes: 32 * MIB },
+            Language::Node => Self { data_bytes: 256 * MIB, resident_bytes: 96 * MIB },
+        }
+    }
+}
+
+/// The limits of one worker, ready to be set between `fork` and `exec`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResourceLimits {
+    data_bytes: u64,
+    open_files: u64,
+    file_bytes: u64,
+    cpu_seconds: u64,
+}
+
+impl ResourceLimits {
+    pub(crate) fn new(limits: &Limits, language: Language, memory_bytes: u64) -> Self {
+        Self {
+            // Not the whole address space (RLIMIT_AS): V8 reserves many GiB that it never touches.
+            data_bytes: memory_bytes.saturating_add(Overhead::of(language).data_bytes),
+            open_files: u64::from(limits.open_files),
+            file_bytes: limits.tmp.bytes(),
+            cpu_seconds: limits.cpu_lifetime.get().as_secs(),
+        }
+    }
+
+    /// Sets them for this process and all that it starts. Only system calls: it runs after `fork`.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        for (resource, limit) in [
+            (Resource::RLIMIT_DATA, self.data_bytes),
+            (Resource::RLIMIT_NOFILE, self.open_files),
+            (Resource::RLIMIT_FSIZE, self.file_bytes),
+            (Resource::RLIMIT_CPU, self.cpu_seconds),
+            (Resource::RLIMIT_CORE, 0),
+        ] {
+            setrlimit(resource, limit, limit)?;
+        }
+        Ok(())
+    }
+}
