@@ -1,2 +1,41 @@
-//! xtask
-fn main() {}
+//! The project's own checks.
+//!
+//! - `cargo xtask deps`: dependencies between our crates point the way they should.
+//! - `cargo xtask ci [--from STEP | --only STEP]`: everything that CI runs, in order.
+
+mod dependency_rules;
+mod skipped_tests;
+mod step;
+mod workspace;
+
+use std::process::ExitCode;
+
+use step::Selection;
+use workspace::Workspace;
+
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["deps"] => Workspace::read().and_then(|workspace| dependency_rules::check(&workspace)),
+        ["ci"] => step::run(Selection::All),
+        ["ci", "--from", name] => step::run(Selection::From(name)),
+        ["ci", "--only", name] => step::run(Selection::Only(name)),
+        _ => {
+            eprintln!(
+                "usage: cargo xtask deps\n       cargo xtask ci [--from STEP | --only STEP]\nsteps: {}",
+                step::names()
+            );
+            return ExitCode::from(USAGE);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
