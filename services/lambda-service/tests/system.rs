@@ -1,0 +1,195 @@
+//! One service with a database, a bucket and a journal of its own.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tempfile::TempDir;
+use testkit::process::Spawned;
+
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A Python function that gives back its event.
+pub const ECHO: &str = "def handler(event, context):\n    return event\n";
+/// A Node function that gives back its event.
+pub const ECHO_NODE: &str = "function handler(event, context) { return event; }";
+
+/// Settings that differ from the tests' usual ones.
+#[derive(Default)]
+pub struct Setup {
+    database: Option<testkit::TestDatabase>,
+    database_url: Option<String>,
+    settings: BTreeMap<String, String>,
+}
+
+/// A running service and what it stands on.
+pub struct System {
+    pub service: Spawned,
+    client: reqwest::Client,
+    database_url: String,
+    journal: TempDir,
+    _database: Option<testkit::TestDatabase>,
+    _bucket: testkit::TestBucket,
+}
+
+/// What a request was answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub retry_after: Option<String>,
+}
+
+impl Setup {
+    /// A setting by its environment name without the prefix, such as `POOL__MAX_WORKERS`.
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.settings.insert(format!("LAMBDA_SERVICE__{name}"), value.to_string());
+        self
+    }
+
+    /// Another way to the database, or another database.
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.database_url = Some(url.into());
+        self
+    }
+
+    /// A database that the test prepared.
+    pub fn database(mut self, database: testkit::TestDatabase) -> Self {
+        self.database = Some(database);
+        self
+    }
+
+    pub async fn start(self) -> System {
+        let system = self.spawn().await;
+        system.service.ready().await;
+        system
+    }
+
+    /// Starts it and does not wait until it is ready.
+    pub async fn spawn(self) -> System {
+        let database = match (self.database, &self.database_url) {
+            (Some(database), _) => Some(database),
+            (None, Some(_)) => None,
+            (None, None) => Some(testkit::postgres().await),
+        };
+        let database_url = self
+            .database_url
+            .or_else(|| database.as_ref().map(|database| database.url.clone()))
+            .expect("one of the two was given");
+        let bucket = testkit::s3().await;
+        let journal = tempfile::tempdir().unwrap();
+        let mut spawn = Spawned::of(env!("CARGO_BIN_EXE_lambda-service"))
+            .listen("LAMBDA_SERVICE__HTTP__BIND")
+            .env("LAMBDA_SERVICE__DATABASE__URL", &database_url)
+            .env("LAMBDA_SERVICE__DATABASE__PROBE_INTERVAL", "200ms")
+            .env("LAMBDA_SERVICE__OBJECTS__ENDPOINT", &bucket.endpoint)
+            .env("LAMBDA_SERVICE__OBJECTS__BUCKET", &bucket.bucket)
+            .env("LAMBDA_SERVICE__OBJECTS__ACCESS_KEY", &bucket.access_key)
+            .env("LAMBDA_SERVICE__OBJECTS__SECRET_KEY", &bucket.secret_key)
+            .env("LAMBDA_SERVICE__OBJECTS__PATH_STYLE", "true")
+            // Two services on one machine need control groups of their own.
+            .env("LAMBDA_SERVICE__SANDBOX__CONTROL_GROUP_NAME", testkit::unique_name("lambda"))
+            .env("LAMBDA_SERVICE__RECORDER__JOURNAL", journal.path().to_str().unwrap());
+        for (name, value) in self.settings {
+            spawn = spawn.env(name, value);
+        }
+        System {
+            service: spawn.spawn().await,
+            client: reqwest::Client::new(),
+            database_url,
+            journal,
+            _database: database,
+            _bucket: bucket,
+        }
+    }
+}
+
+impl System {
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// Sends a request whose body is sent as it is.
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.try_send(method, path, body).await.unwrap()
+    }
+
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, reqwest::Error> {
+        let answer = self.client.request(method, self.service.url(path)).body(body).send().await?;
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        let text = answer.text().await?;
+        let body = serde_json::from_str(&text).unwrap_or(if text.is_empty() { Value::Null } else { text.into() });
+        Ok(Answer { status, body, retry_after })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, body.to_string()).await
+    }
+
+    /// Creates a function; answers its id.
+    pub async fn create(&self, runtime: &str, code: &str) -> String {
+        self.create_with(json!({"runtime": runtime, "code": code})).await
+    }
+
+    /// Creates a function with these fields; a name is added.
+    pub async fn create_with(&self, mut fields: Value) -> String {
+        fields["name"] = testkit::unique_name("function").into();
+        let created = self.post("/api/v1/functions", &fields).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        created.body["function_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Invokes a function that runs; answers the body.
+    pub async fn invoke(&self, id: &str, event: &Value) -> Value {
+        let answer = self.try_invoke(id, event).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    pub async fn try_invoke(&self, id: &str, event: &Value) -> Answer {
+        self.post(&format!("/api/v1/functions/{id}/invoke"), event).await
+    }
+
+    /// Invokes and goes away after `patience`.
+    pub async fn invoke_and_leave(&self, id: &str, patience: Duration) {
+        let path = format!("/api/v1/functions/{id}/invoke");
+        let left = tokio::time::timeout(patience, self.try_send(Method::POST, &path, "{}")).await;
+        assert!(left.is_err(), "it answered before the client left: {left:?}");
+    }
+
+    /// The value of a metric's line, such as `lambda_pool_workers{state="busy"}`.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let text = self.client.get(self.service.url("/metrics")).send().await.unwrap();
+        assert_eq!(text.status(), StatusCode::OK);
+        let text = text.text().await.unwrap();
+        let value = text.lines().find_map(|each| each.strip_prefix(line));
+        value.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// The service's database, past the service.
+    pub async fn database(&self) -> PgPool {
+        let options: sqlx::postgres::PgConnectOptions = self.database_url.parse().unwrap();
+        PgPool::connect_with(options.options([("search_path", "lambda_service")])).await.unwrap()
+    }
+
+    pub fn journal(&self) -> &Path {
+        self.journal.path()
+    }
+
+    /// Files of the journal that hold executions.
+    pub fn journal_segments(&self) -> usize {
+        let names = std::fs::read_dir(self.journal()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name != "lock").count()
+    }
+}
