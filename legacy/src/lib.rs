@@ -26,7 +26,7 @@ mod store;
 pub use bus::{BusConfig, BusKind, InProcessConfig, RabbitmqConfig};
 pub use config::Config;
 pub use event::{DEFAULT_MAX_RETRIES, Event, EventType};
-pub use executor::{DockerConfig, ExecutorConfig, ExecutorKind};
+pub use executor::{DockerConfig, DockerImage, ExecutorConfig, ExecutorKind};
 pub use monolith::build;
 pub use scheduler::SchedulerConfig;
 pub use store::DatabaseConfig;

@@ -20,7 +20,7 @@ use sandbox::{FunctionCode, Invocation, Outcome, SandboxConfig, SandboxError};
 use serde::Deserialize;
 
 use docker::DockerExecutor;
-pub use docker::DockerConfig;
+pub use docker::{DockerConfig, DockerImage};
 use in_sandbox::SandboxExecutor;
 
 /// What runs the functions, and how much of it at a time.
