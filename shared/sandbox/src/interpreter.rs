@@ -156,6 +156,7 @@ fn run_jailed(
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
     let null = null.map_err(|source| SandboxError::Start { operation: "open /dev/null", source })?;
     let mut command = Command::new(bwrap);
+    command.env_clear();
     command.args(jail::arguments(&config.limits, prefix, 0)).arg(program).args(arguments).stdin(null);
     set_user(&mut command, uid);
     command.output().map_err(|source| SandboxError::Start { operation: "run bwrap", source })

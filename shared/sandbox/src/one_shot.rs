@@ -31,7 +31,8 @@ pub struct WorkerStreams<W, R, L> {
 /// Loads the function's code, calls it once and closes the request stream, which ends the process.
 ///
 /// `exit_code` is awaited only when the streams ended without an answer, to say why; it gives the
-/// process's exit code by the shell's convention (128 + signal), or `None` when it is not known.
+/// process's exit code by the shell's convention (128 + signal), or `None` when it is not known. A process
+/// that closes its streams and goes on has until the call's timeout, as it has in the sandbox.
 /// Killing the process after a timeout, with everything it started, is the caller's part.
 pub async fn call_once_over<W, R, L>(
     streams: WorkerStreams<W, R, L>,
@@ -72,13 +73,15 @@ where
         Err(Broken::TimedOut) => (FunctionResult::TimedOut { error: texts::timed_out(call.timeout) }, 0),
         Err(Broken::Violation(what)) => (FunctionResult::Failed { error: texts::violation(&what) }, 0),
         Err(Broken::Ended) => {
-            let exit_code = exit_code.await;
-            let error = if says_out_of_memory(function.language, exit_code, &conversation.logs) {
-                texts::out_of_memory(function.memory_mb())
-            } else {
-                texts::ended(exit_code)
+            let left = call.timeout.saturating_sub(started.elapsed()).max(CLOSING_DEADLINE);
+            let result = match tokio::time::timeout(left, exit_code).await {
+                Err(_) => FunctionResult::TimedOut { error: texts::timed_out(call.timeout) },
+                Ok(exit_code) if says_out_of_memory(function.language, exit_code, &conversation.logs) => {
+                    FunctionResult::Failed { error: texts::out_of_memory(function.memory_mb()) }
+                }
+                Ok(exit_code) => FunctionResult::Failed { error: texts::ended(exit_code) },
             };
-            (FunctionResult::Failed { error }, 0)
+            (result, 0)
         }
     };
     let logs = conversation.logs.take();

@@ -102,10 +102,10 @@ pub(crate) mod texts {
     use nix::sys::signal::Signal;
 
     /// By the exit code of the interpreter, with the shell's convention of 128 + signal that `bwrap` and
-    /// Docker share; `None` when it had to be killed because it had closed its streams.
+    /// Docker share; `None` when it is not known.
     pub(crate) fn ended(exit_code: Option<i32>) -> String {
         let Some(code) = exit_code else {
-            return "the function closed its connection to the platform before it answered".to_owned();
+            return "the function ended before it answered".to_owned();
         };
         match Signal::try_from(code - 128) {
             Ok(signal) => {
@@ -155,7 +155,7 @@ pub(crate) mod texts {
                 (Some(137), "the function was killed by signal 9 (SIGKILL) before it answered"),
                 (Some(139), "the function was killed by signal 11 (SIGSEGV) before it answered"),
                 (Some(255), "the function exited with status 255 before it answered"),
-                (None, "the function closed its connection to the platform before it answered"),
+                (None, "the function ended before it answered"),
             ] {
                 assert_eq!(ended(code), text);
             }

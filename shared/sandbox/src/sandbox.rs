@@ -133,6 +133,9 @@ impl Machine {
         let ends = Ends::open().map_err(cannot("open the worker's streams"))?;
         let information = ends.child_information.as_raw_fd();
         let mut command = Command::new(&self.bwrap);
+        // bwrap clears the function's environment only: its own init keeps what it was started with, and
+        // a function may read that in /proc/1/environ.
+        command.env_clear();
         command.args(jail::arguments(limits, Some(&interpreter.prefix), information));
         command.args(
             limited_launch_command(function.language, &interpreter.program, function.memory_bytes, limits.processes)
