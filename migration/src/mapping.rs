@@ -189,12 +189,20 @@ impl Validate for Column {
         if let Some(data_type) = &self.data_type
             && !is_type_name(data_type)
         {
-            report.problem("type", "it is not the name of a type", "write a type such as \"uuid\" or \"numeric(10,2)\"");
+            report.problem(
+                "type",
+                "it is not the name of a type",
+                "write a type such as \"uuid\" or \"numeric(10,2)\"",
+            );
         }
         if let Some(zone) = &self.time_zone {
             time_zone("time_zone", zone, report);
             if self.data_type.is_none() {
-                report.problem("time_zone", "there is no change of type that it could apply to", "add type = \"timestamptz\"");
+                report.problem(
+                    "time_zone",
+                    "there is no change of type that it could apply to",
+                    "add type = \"timestamptz\"",
+                );
             }
         }
         if let Some(expression) = &self.read {
@@ -248,7 +256,9 @@ fn is_type_name(text: &str) -> bool {
     let starts_well = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
     starts_well
         && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ' '))
-        && modifier.is_none_or(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | ' ')))
+        && modifier.is_none_or(|digits| {
+            !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | ' '))
+        })
 }
 
 #[cfg(test)]

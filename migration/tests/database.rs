@@ -77,7 +77,9 @@ impl Database {
     /// Plans and applies; both must succeed.
     pub async fn provide(&self, mapping: &Mapping) {
         let plan = shared::plan(&self.pool, mapping).await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
-        shared::apply(&self.pool, &plan, Patience::default()).await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
+        shared::apply(&self.pool, &plan, Patience::default())
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {error:?}"));
     }
 
     /// What a plan would change, object by object.

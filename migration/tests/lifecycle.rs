@@ -63,7 +63,11 @@ async fn drift_of_the_monoliths_tables_is_named() {
     let planned = database.planned(&shop).await;
     assert_eq!(planned, ["view shop.customers: the monolith's table changed: `vip` (boolean) came"]);
     database.provide(&shop).await;
-    assert_eq!(database.sqlstate("alter table customers drop column name").await, "2BP01", "the view stands in the way");
+    assert_eq!(
+        database.sqlstate("alter table customers drop column name").await,
+        "2BP01",
+        "the view stands in the way"
+    );
     database.run("alter table customers rename column name to label").await;
     let findings = database.findings(&shop).await;
     assert!(findings.contains("has no column `name`"), "{findings}");

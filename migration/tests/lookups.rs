@@ -30,7 +30,9 @@ async fn lookups_by_converted_columns_use_an_index() {
     let one = database.text("select id from executions limit 1").await;
     let queries = [
         format!("select * from lambda_service.invocations where id = '{one}'"),
-        format!("select * from lambda_service.invocations where function_id = '{FUNCTION}' order by created_at desc, id desc limit 50"),
+        format!(
+            "select * from lambda_service.invocations where function_id = '{FUNCTION}' order by created_at desc, id desc limit 50"
+        ),
         "select * from lambda_service.functions order by created_at desc, id desc limit 100".to_owned(),
         format!("update lambda_service.invocations set status = 's' where id = '{one}'"),
         format!("delete from lambda_service.invocations where id = '{one}'"),
@@ -42,7 +44,10 @@ async fn lookups_by_converted_columns_use_an_index() {
             .expect("it can be explained");
         let plan = lines.join("\n");
         let small_table = query.contains("from lambda_service.functions");
-        assert!(small_table || (plan.contains("Index") && !plan.contains("Seq Scan") && !plan.contains("Sort")), "{plan}");
+        assert!(
+            small_table || (plan.contains("Index") && !plan.contains("Seq Scan") && !plan.contains("Sort")),
+            "{plan}"
+        );
     }
 }
 

@@ -11,7 +11,9 @@ const OTHER: &str = "018f3c5e-7d1a-7cc3-8a51-0b8c1c0d9e30";
 async fn with_a_function() -> Database {
     let database = Database::mini_lambda().await;
     database
-        .run(&format!("insert into functions (id, name, runtime, code_key) values ('{ID}', 'hello', 'python3.11', 'k')"))
+        .run(&format!(
+            "insert into functions (id, name, runtime, code_key) values ('{ID}', 'hello', 'python3.11', 'k')"
+        ))
         .await;
     database
 }
@@ -67,7 +69,9 @@ async fn an_update_through_the_view_fires_the_monoliths_trigger_and_returns_its_
 async fn a_delete_through_the_view_cascades_as_the_monoliths_does() {
     let database = with_a_function().await;
     database
-        .run(&format!("insert into lambda_service.invocations (id, function_id, status) values ('{OTHER}', '{ID}', 'success')"))
+        .run(&format!(
+            "insert into lambda_service.invocations (id, function_id, status) values ('{OTHER}', '{ID}', 'success')"
+        ))
         .await;
     assert_eq!(database.count("select count(*) from public.executions").await, 1);
     let gone = sqlx::query("delete from lambda_service.functions where name = 'hello'")
@@ -82,12 +86,19 @@ async fn a_delete_through_the_view_cascades_as_the_monoliths_does() {
 async fn refusals_of_the_monoliths_constraints_surface_as_they_are() {
     let database = with_a_function().await;
     let insert = |name: &str| {
-        format!("insert into lambda_service.functions (id, name, runtime, code_key) values ('{OTHER}', {name}, 'x', 'k')")
+        format!(
+            "insert into lambda_service.functions (id, name, runtime, code_key) values ('{OTHER}', {name}, 'x', 'k')"
+        )
     };
     assert_eq!(database.sqlstate(&insert("'hello'")).await, "23505", "the name is taken");
     assert_eq!(database.sqlstate(&insert("null")).await, "23502", "a name is needed");
-    assert_eq!(database.sqlstate(&insert(&format!("'{}'", "x".repeat(256)))).await, "22001", "nothing is cut in silence");
-    let orphan = format!("insert into lambda_service.invocations (id, function_id, status) values ('{ID}', '{OTHER}', 's')");
+    assert_eq!(
+        database.sqlstate(&insert(&format!("'{}'", "x".repeat(256)))).await,
+        "22001",
+        "nothing is cut in silence"
+    );
+    let orphan =
+        format!("insert into lambda_service.invocations (id, function_id, status) values ('{ID}', '{OTHER}', 's')");
     assert_eq!(database.sqlstate(&orphan).await, "23503", "the function must be there");
     let explicit_null = format!(
         "insert into lambda_service.functions (id, name, runtime, code_key, handler) values ('{OTHER}', 'n', 'x', 'k', null)"
@@ -98,7 +109,9 @@ async fn refusals_of_the_monoliths_constraints_surface_as_they_are() {
 #[tokio::test]
 async fn values_at_the_edges_come_back_as_they_went_in() {
     let database = with_a_function().await;
-    for time in ["0001-01-01 00:00:00+00", "2026-03-29 01:30:00+00", "1999-12-31 23:59:59.999999+00", "infinity", "-infinity"] {
+    for time in
+        ["0001-01-01 00:00:00+00", "2026-03-29 01:30:00+00", "1999-12-31 23:59:59.999999+00", "infinity", "-infinity"]
+    {
         database.run("delete from public.executions").await;
         database
             .run(&format!(
@@ -155,7 +168,8 @@ async fn an_update_that_would_undo_a_concurrent_one_is_refused() {
     let candidate = tokio::spawn(async move {
         sqlx::query("update lambda_service.functions set memory_mb = memory_mb + 1").execute(&pool).await
     });
-    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
     testkit::eventually(std::time::Duration::from_secs(10), || async { database.count(waiting).await == 1 }).await;
     monolith.commit().await.expect("it commits");
     let refused = candidate.await.expect("it ends").expect_err("its row changed");

@@ -60,9 +60,8 @@ async fn shop() -> Database {
 #[tokio::test]
 async fn one_column_may_be_split_into_several_and_back() {
     let database = shop().await;
-    let id = database
-        .count("insert into catalogue.performers (name, country) values ('Nina', 'US') returning id")
-        .await;
+    let id =
+        database.count("insert into catalogue.performers (name, country) values ('Nina', 'US') returning id").await;
     assert_eq!(id, 1, "the sequence of the monolith was asked");
     assert_eq!(database.text("select settings::text from artist").await, r#"{"country": "US"}"#);
     database.run("update catalogue.performers set web = 'nina.example'").await;
@@ -86,14 +85,22 @@ async fn enums_domains_arrays_generated_and_serial_columns_work() {
     assert_eq!(database.sqlstate("update catalogue.album set mood = 'sad'").await, "22P02", "it is no such mood");
     assert_eq!(database.sqlstate("update catalogue.album set price_eur = -1").await, "23514", "the domain refuses it");
     assert_eq!(database.sqlstate("update catalogue.album set label_length = 1").await, "428C9", "it is generated");
-    assert_eq!(database.sqlstate("insert into catalogue.sale (sale_id) values (9)").await, "428C9", "the monolith's own");
+    assert_eq!(
+        database.sqlstate("insert into catalogue.sale (sale_id) values (9)").await,
+        "428C9",
+        "the monolith's own"
+    );
     assert_eq!(database.text("insert into catalogue.sale default values returning sale_id::text").await, "1");
 }
 
 #[tokio::test]
 async fn rows_with_keys_of_several_columns_are_told_apart() {
     let database = shop().await;
-    database.run("insert into artist (name) values ('Nina'); insert into album (artist_id, title) values (1, 'a'), (1, 'b')").await;
+    database
+        .run(
+            "insert into artist (name) values ('Nina'); insert into album (artist_id, title) values (1, 'a'), (1, 'b')",
+        )
+        .await;
     database.run("insert into catalogue.playlist_track (playlist, album_no) values ('1', 1), ('1', 2), ('2', 1)").await;
     database.run("update catalogue.playlist_track set position = 7 where playlist = '1' and album_no = 2").await;
     assert_eq!(database.text("select string_agg(coalesce(position::text, '-'), '' order by playlist_id, album_no) from playlist_track").await, "-7-");
@@ -147,7 +154,10 @@ seconds = { read = "milliseconds / 1000.0" }
         database.text("select sum(total)::text from invoice").await
     );
     database.run("insert into shop.invoices (id, customer, invoice_date, total) values ('99999', 1, '2026-01-01T00:00Z', 1.5)").await;
-    assert_eq!(database.text("select invoice_date::text from invoice where invoice_id = 99999").await, "2026-01-01 00:00:00");
+    assert_eq!(
+        database.text("select invoice_date::text from invoice where invoice_id = 99999").await,
+        "2026-01-01 00:00:00"
+    );
     database.run("delete from shop.invoices where id = '99999'").await;
     assert_eq!(database.count("select count(*) from invoice where invoice_id = 99999").await, 0);
 }

@@ -7,25 +7,33 @@ use crate::database::{Database, MINI_LAMBDA, mapping};
 /// Roles belong to the server, not to the database: each test has one of its own.
 async fn role(database: &Database) -> String {
     let role = testkit::unique_name("candidate");
-    database.run(&format!("create role {role} login password 'secret'; revoke create on schema public from public")).await;
+    database
+        .run(&format!("create role {role} login password 'secret'; revoke create on schema public from public"))
+        .await;
     role
 }
 
 async fn attempt(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
     let outcome = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
-    outcome.map(|_| ()).map_err(|error| error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned())
+    outcome
+        .map(|_| ())
+        .map_err(|error| error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned())
 }
 
 #[tokio::test]
 async fn the_role_works_through_the_views_alone() {
     let database = Database::monolith().await;
     let role = role(&database).await;
-    let mapping = mapping(&MINI_LAMBDA.replace("schema = \"lambda_service\"\n", &format!("schema = \"lambda_service\"\nrole = \"{role}\"\n")));
+    let mapping = mapping(
+        &MINI_LAMBDA
+            .replace("schema = \"lambda_service\"\n", &format!("schema = \"lambda_service\"\nrole = \"{role}\"\n")),
+    );
     database.provide(&mapping).await;
 
     let mut candidate = PgConnection::connect(&database.server.url).await.expect("the server accepts");
     attempt(&mut candidate, &format!("set session authorization {role}")).await.expect("a superuser may");
-    let insert = "insert into lambda_service.functions (id, name, runtime, code_key) values (gen_random_uuid(), 'f', 'x', 'k')";
+    let insert =
+        "insert into lambda_service.functions (id, name, runtime, code_key) values (gen_random_uuid(), 'f', 'x', 'k')";
     for allowed in [
         insert,
         "update lambda_service.functions set handler = 'main'",
@@ -63,7 +71,8 @@ async fn a_role_that_could_stand_in_for_the_monoliths_functions_is_refused() {
     let database = Database::monolith().await;
     let role = role(&database).await;
     database.run(&format!("grant create on schema public to {role}")).await;
-    let text = MINI_LAMBDA.replace("schema = \"lambda_service\"\n", &format!("schema = \"lambda_service\"\nrole = \"{role}\"\n"));
+    let text = MINI_LAMBDA
+        .replace("schema = \"lambda_service\"\n", &format!("schema = \"lambda_service\"\nrole = \"{role}\"\n"));
     let findings = database.findings(&mapping(&text)).await;
     assert!(findings.contains("may create objects in schema"), "{findings}");
     database.run(&format!("drop owned by {role}; drop role {role}")).await;

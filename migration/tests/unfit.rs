@@ -56,7 +56,8 @@ unknown = { read = "no_such_column + 1" }
 "#,
     )
     .await;
-    for expected in ["cannot cast type bytea to uuid", "columns.two`: it is more than one expression", "no_such_column"] {
+    for expected in ["cannot cast type bytea to uuid", "columns.two`: it is more than one expression", "no_such_column"]
+    {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
     let text = findings("[targets.shop.tables.orders.write]\nneeded = \"no_such_column\"\n").await;

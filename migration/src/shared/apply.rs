@@ -49,7 +49,11 @@ pub(super) async fn apply(pool: &PgPool, plan: &Plan, patience: Patience) -> Res
         let outside = first.outside_transaction;
         let length = rest.iter().position(|change| change.outside_transaction != outside).unwrap_or(rest.len());
         let (batch, after) = rest.split_at(length);
-        if outside { execute(&mut connection, batch).await? } else { execute_together(&mut connection, batch).await? }
+        if outside {
+            execute(&mut connection, batch).await?
+        } else {
+            execute_together(&mut connection, batch).await?
+        }
         rest = after;
     }
     // The changes stand whatever the goodbye brings.

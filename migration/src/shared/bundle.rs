@@ -204,10 +204,10 @@ fn reads(projection: &Projection) -> String {
 }
 
 /// Binary equality of rows: it works for types that have no equality, such as json, and takes two
-/// nulls for equal.
+/// nulls for equal. The casts keep the parser from comparing column by column.
 fn changed(column: &ViewColumn) -> String {
     let name = column.name.quoted();
-    format!("ROW(NEW.{name}) OPERATOR(pg_catalog.*<>) ROW(OLD.{name})")
+    format!("ROW(NEW.{name})::record OPERATOR(pg_catalog.*<>) ROW(OLD.{name})::record")
 }
 
 /// Finds the row through the candidate's values, which is what the index twins are made for.
@@ -226,7 +226,7 @@ fn unchanged(projection: &Projection) -> String {
     let carried: Vec<&ViewColumn> = projection.columns.iter().filter(|column| column.carried().is_some()).collect();
     let now: Vec<String> = carried.iter().map(|column| column.read()).collect();
     let seen: Vec<String> = carried.iter().map(|column| format!("OLD.{}", column.name.quoted())).collect();
-    format!("ROW({}) OPERATOR(pg_catalog.*=) ROW({})", now.join(", "), seen.join(", "))
+    format!("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record", now.join(", "), seen.join(", "))
 }
 
 /// Tells a row that is gone (nothing to do) from one that changed (the statement must run again).

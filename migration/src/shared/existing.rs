@@ -171,12 +171,7 @@ async fn read_indexes(
     Ok(indexes)
 }
 
-async fn read_role(
-    connection: &mut PgConnection,
-    role: &str,
-    source_schema: &str,
-    schema: &str,
-) -> sqlx::Result<Role> {
+async fn read_role(connection: &mut PgConnection, role: &str, source_schema: &str, schema: &str) -> sqlx::Result<Role> {
     let found: Option<(bool, bool)> = sqlx::query_as(
         "select coalesce((select has_schema_privilege(r.oid, n.oid, 'CREATE') from pg_namespace n where n.nspname = $2), false), \
                 coalesce((select has_schema_privilege(r.oid, n.oid, 'USAGE') from pg_namespace n where n.nspname = $3), false) \
@@ -189,9 +184,7 @@ async fn read_role(
     .await?;
     Ok(match found {
         None => Role::default(),
-        Some((may_create_in_source, may_use_schema)) => {
-            Role { exists: true, may_create_in_source, may_use_schema }
-        }
+        Some((may_create_in_source, may_use_schema)) => Role { exists: true, may_create_in_source, may_use_schema },
     })
 }
 

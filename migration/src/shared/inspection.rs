@@ -23,9 +23,7 @@ pub(super) async fn make_plan(
     let inputs = read_inputs(&mut reading, mapping).await.map_err(SharedError::inspect("the catalog"))?;
     let plan = match purpose {
         Purpose::Remove => Plan::remove(mapping, &inputs),
-        Purpose::Provide => {
-            Plan::provide(mapping, &inputs).map_err(|findings| SharedError::Unfit { findings })?
-        }
+        Purpose::Provide => Plan::provide(mapping, &inputs).map_err(|findings| SharedError::Unfit { findings })?,
     };
     let mut findings = Vec::new();
     for projection in &plan.unproven {

@@ -251,7 +251,11 @@ impl Stage<'_> {
             let (reason, statements) = self.twin_statements(twin).unwrap_or_default();
             plan.push_outside(format!("index {}", twin.name), reason, statements);
         }
-        if plan.changes.iter().any(|change| change.statements.iter().any(|s| twins.iter().any(|twin| *s == twin.create))) {
+        if plan
+            .changes
+            .iter()
+            .any(|change| change.statements.iter().any(|s| twins.iter().any(|twin| *s == twin.create)))
+        {
             // Without statistics of its expression, the planner does not trust a new index.
             let analyze = vec![format!("ANALYZE {}", projection.base.quoted())];
             plan.push_outside(format!("table {}", projection.base), "the new indexes have no statistics yet", analyze);

@@ -18,9 +18,14 @@ pub(crate) type TypeNames = BTreeMap<String, Option<String>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Conversion {
     None,
-    Cast { base: String, candidate: String },
+    Cast {
+        base: String,
+        candidate: String,
+    },
     /// `timestamp` here and `timestamptz` there, or the other way; the operator is its own inverse.
-    AtTimeZone { zone: String },
+    AtTimeZone {
+        zone: String,
+    },
 }
 
 impl Conversion {
@@ -225,8 +230,12 @@ impl Builder<'_> {
             None => Conversion::None,
             wanted => {
                 let candidate = self.type_name(&part, wanted);
-                let zoned = |a: &str, b: &str| a.starts_with("timestamp") && a.ends_with("without time zone")
-                    && b.starts_with("timestamp") && b.ends_with("with time zone");
+                let zoned = |a: &str, b: &str| {
+                    a.starts_with("timestamp")
+                        && a.ends_with("without time zone")
+                        && b.starts_with("timestamp")
+                        && b.ends_with("with time zone")
+                };
                 if candidate == base.declared_type || candidate == base.bare_type {
                     Conversion::None
                 } else if zoned(&base.declared_type, &candidate) || zoned(&candidate, &base.declared_type) {
@@ -271,7 +280,10 @@ impl Builder<'_> {
             if !writers.insert(base.name.clone()) || dropped || self.table.write.contains_key(&base.name) {
                 self.problem(
                     &key("columns", column.name.as_str()),
-                    format!("the column `{}` is also dropped, written by an expression or carried elsewhere", base.name),
+                    format!(
+                        "the column `{}` is also dropped, written by an expression or carried elsewhere",
+                        base.name
+                    ),
                     "make the second one a `read` expression, or remove one of the two",
                 );
             }

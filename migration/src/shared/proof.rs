@@ -61,7 +61,10 @@ async fn prove_expressions(connection: &mut PgConnection, projection: &Projectio
         Some((at, conversion.write(&format!("candidate.{}", column.name.quoted()))))
     });
     let writes = projection.computed_writes.iter().map(|write| {
-        (key(&format!("{}.write", projection.key), &write.base.name), format!("({})::{}", write.expression, write.base.bare_type))
+        (
+            key(&format!("{}.write", projection.key), &write.base.name),
+            format!("({})::{}", write.expression, write.base.bare_type),
+        )
     });
     for (at, expression) in inverses.chain(writes) {
         if let Some(problem) = probe(connection, &format!("SELECT {expression} AS value FROM {candidate}")).await? {
@@ -146,7 +149,10 @@ async fn count_respelled(
         .map(|((column, base_column), count)| {
             Finding::new(
                 key(&format!("{}.columns", projection.key), column.name.as_str()),
-                format!("{count} rows of `{}` spell `{}` otherwise than it would be written back", projection.base, base_column.name),
+                format!(
+                    "{count} rows of `{}` spell `{}` otherwise than it would be written back",
+                    projection.base, base_column.name
+                ),
                 "bring them into the usual spelling first: a key must be found by either side",
             )
         })
@@ -205,8 +211,12 @@ async fn find_unreadable(connection: &mut PgConnection, projection: &Projection)
             let shown: Vec<String> = samples.iter().map(|sample| format!("{sample:?}")).collect();
             findings.push(Finding::new(
                 key(&format!("{}.columns", projection.key), column.name.as_str()),
-                format!("{bad} rows of `{}` have a `{}` that cannot be read as the new type, such as {}",
-                    projection.base, base_column.name, shown.join(", ")),
+                format!(
+                    "{bad} rows of `{}` have a `{}` that cannot be read as the new type, such as {}",
+                    projection.base,
+                    base_column.name,
+                    shown.join(", ")
+                ),
                 "correct or remove these rows first: one of them makes every query that meets it fail",
             ));
         }

@@ -57,9 +57,9 @@ pub(crate) fn twins(target: &str, projection: &Projection, base: &BaseTable) -> 
 
 fn is_identity(projection: &Projection, base_columns: &[String]) -> bool {
     base_columns.len() == projection.identity.len()
-        && base_columns.iter().all(|name| {
-            projection.carrier(name).is_some_and(|column| projection.identity.contains(&column.name))
-        })
+        && base_columns
+            .iter()
+            .all(|name| projection.carrier(name).is_some_and(|column| projection.identity.contains(&column.name)))
 }
 
 fn twin(
