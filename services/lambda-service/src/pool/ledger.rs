@@ -347,18 +347,18 @@ impl<W, R> Ledger<W, R> {
         self.feed(actions);
     }
 
-    /// Fair share at the global limit: a function without any worker whose call has waited longer
-    /// than this function's longest gets the place of a worker that comes back.
+    /// Fair share at the global limit: a place that becomes free goes to a function that has none at
+    /// all, if this one has others left or if that one's call has waited longer. (Of two functions
+    /// with one place between them, neither starts an interpreter for every call.)
     fn must_yield(&self, function: FunctionId) -> bool {
         if self.hungry.is_empty() || self.counts.workers() + 1 < self.limits.max_workers || self.counts.idle > 0 {
             return false;
         }
         let head = |slots: &Slots<W, R>| slots.waiting.front().map(|waiter| waiter.ticket);
-        let own = self.functions.get(&function).and_then(head);
-        self.hungry.iter().filter(|other| **other != function).any(|other| {
-            self.functions.get(other).is_some_and(|slots| {
-                slots.workers() == 0 && head(slots).is_some_and(|theirs| own.is_none_or(|own| theirs < own))
-            })
+        let Some(own) = self.functions.get(&function) else { return false };
+        self.hungry.iter().filter_map(|other| self.functions.get(other)).any(|other| {
+            other.workers() == 0
+                && (own.workers() > 0 || head(own).is_none_or(|own| head(other).is_some_and(|other| other < own)))
         })
     }
 
@@ -380,7 +380,7 @@ impl<W, R> Ledger<W, R> {
         }
     }
 
-    /// Starts what may be started, for the longest waiting call first.
+    /// Starts what may be started.
     fn feed(&mut self, actions: &mut Vec<Action<W, R>>) {
         while !self.closed && self.counts.starting < self.limits.max_starts {
             let Some(function) = self.hungriest() else { return };
@@ -398,17 +398,20 @@ impl<W, R> Ledger<W, R> {
         }
     }
 
+    /// Functions without any worker first, then by how long their call has waited.
     fn hungriest(&self) -> Option<FunctionId> {
+        let next_start = |function: &FunctionId| {
+            let slots = self.functions.get(function)?;
+            let may_start =
+                slots.starting < self.limits.max_starts_per_function && slots.workers() < self.limits.max_concurrency;
+            let waiter = slots.waiting.get(slots.starting).filter(|_| may_start)?;
+            Some((slots.workers() > 0, waiter.ticket, *function))
+        };
         self.hungry
             .iter()
-            .filter_map(|function| {
-                let slots = self.functions.get(function)?;
-                let may_start = slots.starting < self.limits.max_starts_per_function
-                    && slots.workers() < self.limits.max_concurrency;
-                may_start.then(|| slots.waiting.get(slots.starting)).flatten().map(|waiter| (waiter.ticket, *function))
-            })
-            .min_by_key(|(ticket, _)| *ticket)
-            .map(|(_, function)| function)
+            .filter_map(next_start)
+            .min_by_key(|(served, ticket, _)| (*served, *ticket))
+            .map(|next| next.2)
     }
 
     fn evict_longest_idle(&mut self, actions: &mut Vec<Action<W, R>>) -> bool {

@@ -7,7 +7,7 @@
 //! start a process per call. Whichever comes first, a started worker or one that another call
 //! returned, goes to the call that has waited longest. When all places are taken, the worker that
 //! has been idle longest stops, whosever it is; when none is idle, a function without any worker
-//! gets the next place that becomes free if it has waited longest.
+//! gets the next place that becomes free.
 //!
 //! Decisions are made in [`ledger`], under one lock that is never held over an await; this module
 //! carries them out. A worker in a caller's hand is a [`Lease`]: dropping it, which is what happens
