@@ -35,6 +35,12 @@ impl RouteId {
 pub struct UpstreamId(pub(crate) usize);
 
 impl UpstreamId {
+    /// The upstream in this place of the list.
+    #[must_use]
+    pub fn new(index: usize) -> Self {
+        Self(index)
+    }
+
     /// The index into the list of upstreams.
     #[must_use]
     pub fn index(self) -> usize {

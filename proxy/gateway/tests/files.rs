@@ -1,0 +1,91 @@
+use std::{fs, path::Path, process::Command};
+
+use nix::sys::signal::Signal;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Setup, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_document_is_refused_and_the_state_before_it_stays() {
+    let setup = Setup::with("", "", "[routes.invoke]\npercent = 100\n");
+    let gateway = &setup.gateway;
+    for (broken, shown) in [
+        ("[routes.invoke]\npercent = 101\n", "rollout.toml:2:11"),
+        ("[routes.invoke]\npercent = \n", "rollout.toml:2"),
+        ("[routes.invoked]\npercent = 1\n", "there is no route `invoked`"),
+        ("[routes.rest]\npercent = 1\n", "one side only"),
+    ] {
+        gateway.edit_rollout(broken);
+        eventually("the status shows it", async || {
+            gateway.status().await["reload_error"].as_str().is_some_and(|text| text.contains(shown))
+        })
+        .await;
+        assert_eq!(gateway.side_of("k").await, "candidate");
+    }
+    assert!(gateway.log().contains("rollout document refused"), "the log shows it");
+    assert!(gateway.metrics().await.contains("gateway_rollout_document_refused 1"), "and a metric");
+    let change = Some(json!({ "percent": 5 }));
+    let (status, answer) = gateway.admin(Method::PUT, "/api/v1/routes/invoke/weight", change).await;
+    assert_eq!((status, &answer["error"]), (409, &json!("rollout_document_broken")));
+
+    fs::remove_file(gateway.rollout_path()).unwrap();
+    eventually("a missing file is shown", async || {
+        gateway.status().await["reload_error"].as_str().is_some_and(|text| text.contains("gone"))
+    })
+    .await;
+    assert_eq!(gateway.side_of("k").await, "candidate");
+    gateway.edit_rollout("[routes.invoke]\npercent = 0\n");
+    eventually("a good one ends it", async || gateway.side_of("k").await == "legacy").await;
+    assert!(gateway.status().await["reload_error"].is_null());
+    assert!(gateway.metrics().await.contains("gateway_rollout_document_refused 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_the_document_again() {
+    let setup = Setup::start();
+    setup.gateway.edit_rollout("[routes.invoke]\npercent = 100\n");
+    setup.gateway.signal(Signal::SIGHUP);
+    eventually("it is in force", async || setup.gateway.side_of("k").await == "candidate").await;
+}
+
+#[test]
+fn the_sample_files_are_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.example.toml");
+    let summary = gateway::validate(&file).unwrap();
+    assert_eq!((summary.routes, summary.split_routes, summary.has_rollout_document), (2, 1, true));
+}
+
+#[test]
+fn a_check_prints_every_problem_of_a_file_and_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    fs::write(
+        &file,
+        "[http]\nthreads = 0\n[admin]\nbind = \"0.0.0.0:1\"\ntoken = \"hunter2\"\n[upstreams.old]\naddress = \"x\"\n\
+         [[routes]]\nname = \"a\"\npath = \"/a/{id}\"\nlegacy = \"new\"\n\
+         [[routes]]\nname = \"b\"\npath = \"/b\"\nkey = \"path:id\"\nlegacy = \"old\"\n\
+         [[routes]]\nname = \"c\"\npath = \"/b\"\nlegacy = \"old\"\n\
+         [[routes]]\nname = \"d\"\npath = \"/b\"\nlegacy = \"old\"\n\
+         [[routes]]\nname = \"e\"\npath = \"/health\"\n",
+    )
+    .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_gateway")).arg("--check").arg("--config").arg(&file).output().unwrap();
+    let shown = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{shown}");
+    for expected in [
+        "http.threads",
+        "admin.bind",
+        "admin.token",
+        "upstreams.old.address",
+        "routes[0].legacy",
+        "routes[1].key",
+        "takes the same requests as `c`",
+        "routes[4].path",
+        "no side to send",
+    ] {
+        assert!(shown.contains(expected), "{expected} is missing in\n{shown}");
+    }
+    assert!(!shown.contains("hunter2"), "secrets are not shown");
+}

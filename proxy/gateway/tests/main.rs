@@ -1,0 +1,13 @@
+//! The gateway's binary between real clients and real upstreams.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod harness;
+
+mod admin;
+mod drain;
+mod fallback;
+mod files;
+mod requests;
+mod rollback;
+mod split;
