@@ -1,0 +1,6 @@
+//! Whole stacks of stand-in processes, with a real PostgreSQL and S3.
+
+mod lifecycle;
+mod refusals;
+mod stand_in;
+mod supervisor_death;
