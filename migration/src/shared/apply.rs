@@ -50,9 +50,9 @@ pub(super) async fn apply(pool: &PgPool, plan: &Plan, patience: Patience) -> Res
         let length = rest.iter().position(|change| change.outside_transaction != outside).unwrap_or(rest.len());
         let (batch, after) = rest.split_at(length);
         if outside {
-            execute(&mut connection, batch).await?
+            execute(&mut connection, batch).await?;
         } else {
-            execute_together(&mut connection, batch).await?
+            execute_together(&mut connection, batch).await?;
         }
         rest = after;
     }

@@ -8,8 +8,9 @@ use serde::Deserialize;
 /// What every marker begins with.
 pub(crate) const PREFIX: &str = "migration, shared stage: ";
 
-/// Replaced by the digest of the live view at the moment the marker is written.
-pub(crate) const LIVE_PLACEHOLDER: &str = "{live}";
+/// Replaced by the digest of the live view at the moment the marker is written. It is longer than
+/// any name in PostgreSQL, so that no column in the marker can be mistaken for it.
+pub(crate) const LIVE_PLACEHOLDER: &str = "the digest of the live definition: the database puts it in at this place";
 
 /// What the marker of a view says; those of other objects have the target only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

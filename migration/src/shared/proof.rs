@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::{
     finding::Finding,
-    projection::{BASE, Projection, ViewColumn, ViewColumnKind, quoted},
+    projection::{BASE, Conversion, Projection, ViewColumn, ViewColumnKind, quoted},
 };
 use crate::{
     base::{BaseColumn, BaseTable},
@@ -39,9 +39,11 @@ async fn prove_expressions(connection: &mut PgConnection, projection: &Projectio
     let mut findings = Vec::new();
     let table = projection.base.quoted();
     for column in &projection.columns {
-        let fix = match column.kind {
-            ViewColumnKind::Computed { .. } => "write one SQL expression over the monolith's columns",
+        let fix = match &column.kind {
+            // A column as it stands needs no trial.
+            ViewColumnKind::Carried { conversion: Conversion::None, .. } => continue,
             ViewColumnKind::Carried { .. } => "choose a type that the monolith's can be cast to, or write `read`",
+            ViewColumnKind::Computed { .. } => "write one SQL expression over the monolith's columns",
         };
         let sql = format!("SELECT {} AS value FROM {table} AS {BASE}", column.read());
         if let Some(problem) = probe(connection, &sql).await? {
