@@ -6,7 +6,7 @@
 //!   monolith ───► public.executions            the one and only copy of the rows
 //! ```
 //!
-//! [`plan`] reads the live catalog, compares and lists the changes; [`apply`] makes them; applying
+//! [`plan()`] reads the live catalog, compares and lists the changes; [`apply()`] makes them; applying
 //! twice changes nothing. [`removal`] is the plan that takes everything away again.
 //!
 //! | what can happen | what it comes to |
@@ -31,6 +31,7 @@ mod marker;
 mod plan;
 mod projection;
 mod proof;
+mod stage;
 mod twin;
 
 use sqlx::PgPool;
