@@ -113,7 +113,7 @@ impl Default for DatabaseConfig {
             schema: "lambda_service".to_owned(),
             migrate: true,
             max_connections: 16,
-            acquire_timeout: HumanDuration::from_secs(3),
+            acquire_timeout: HumanDuration::from_secs(5),
             statement_timeout: HumanDuration::from_secs(10),
             probe_interval: HumanDuration::from_secs(2),
         }

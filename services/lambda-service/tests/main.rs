@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
-mod crash;
 mod history;
 mod hostile;
+mod kill;
 mod readiness;
 mod shared_stage;
 mod system;

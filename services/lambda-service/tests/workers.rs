@@ -53,7 +53,9 @@ async fn deleting_one_function_leaves_anothers_same_code() {
 
 #[tokio::test]
 async fn a_burst_on_a_cold_function_starts_no_more_workers_than_slots() {
-    let system = Arc::new(Setup::default().with("POOL__MAX_CONCURRENCY", 3).start().await);
+    let system = Arc::new(
+        Setup::default().with("POOL__MAX_CONCURRENCY", 3).with("DATABASE__ACQUIRE_TIMEOUT", "20s").start().await,
+    );
     let id = system.create("python3.11", COUNTER).await;
     let answers = burst(&system, &id, &json!({}), 60).await;
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
@@ -63,14 +65,25 @@ async fn a_burst_on_a_cold_function_starts_no_more_workers_than_slots() {
 
 #[tokio::test]
 async fn a_full_queue_is_answered_with_429() {
-    let setup = Setup::default().with("POOL__MAX_CONCURRENCY", 1).with("POOL__MAX_QUEUE", 1);
+    let setup =
+        Setup::default().with("POOL__MAX_CONCURRENCY", 1).with("POOL__MAX_QUEUE", 1).with("POOL__QUEUE_WAIT", "60s");
     let system = Arc::new(setup.start().await);
     let id = system.create("python3.11", SLEEP).await;
-    let mut answers = burst(&system, &id, &json!({"seconds": 1}), 5).await;
-    answers.sort_by_key(|answer| answer.status);
-    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 429, 429, 429]);
-    assert_eq!(answers[4].body["error"], "too_many_requests");
-    assert_eq!(answers[4].retry_after.as_deref(), Some("1"));
+    let filling = {
+        let (system, id) = (Arc::clone(&system), id.clone());
+        tokio::spawn(async move { burst(&system, &id, &json!({"seconds": 5}), 2).await })
+    };
+    eventually(SOON, || async {
+        system.metric(r#"lambda_pool_workers{state="busy"}"#).await == 1.0
+            && system.metric("lambda_pool_waiting").await == 1.0
+    })
+    .await;
+    let refused = burst(&system, &id, &json!({}), 3).await;
+    for answer in &refused {
+        assert_eq!((answer.status, answer.body["error"].as_str()), (429, Some("too_many_requests")), "{refused:?}");
+        assert_eq!(answer.retry_after.as_deref(), Some("1"));
+    }
+    assert!(filling.await.unwrap().iter().all(|answer| answer.status == 200));
     assert_eq!(system.invoke(&id, &json!({"seconds": 0})).await["output"], 1, "it is over when the queue is");
 }
 
