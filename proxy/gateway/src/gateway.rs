@@ -287,7 +287,7 @@ impl Gateway {
     fn route(&self, session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), Refusal> {
         let request = session.req_header();
         self.check_size(request)?;
-        let unambiguous = request.raw_path().iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#');
+        let unambiguous = request.raw_path().iter().all(|byte| matches!(byte, 0x21..=0x7e));
         let path = RequestPath::parse(request.uri.path()).ok().filter(|_| unambiguous).ok_or(Refusal::BadPath)?;
         let table = self.control.table();
         let id = table.find(&request.method, &path).ok_or(Refusal::NoRoute)?;

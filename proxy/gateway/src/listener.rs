@@ -48,6 +48,7 @@ impl Bound {
 pub(crate) struct DrainingProxy {
     proxy: Service<HttpProxy<Gateway>>,
     bound: Option<Bound>,
+    admin_address: SocketAddr,
     in_flight: InFlightCount,
     drained: mpsc::Sender<()>,
 }
@@ -56,11 +57,12 @@ impl DrainingProxy {
     pub(crate) fn new(
         mut proxy: Service<HttpProxy<Gateway>>,
         bound: Bound,
+        admin_address: SocketAddr,
         in_flight: InFlightCount,
         drained: mpsc::Sender<()>,
     ) -> Self {
         proxy.add_tcp(&bound.address.to_string());
-        Self { proxy, bound: Some(bound), in_flight, drained }
+        Self { proxy, bound: Some(bound), admin_address, in_flight, drained }
     }
 }
 
@@ -79,6 +81,7 @@ impl ServiceWithDependents for DrainingProxy {
         let mut table = Fds::new();
         table.add(bound.address.to_string(), bound.listener.into_raw_fd());
         ready.notify_ready();
+        tracing::info!(addr = %bound.address, admin_addr = %self.admin_address, "listening");
         let table: ListenFds = Arc::new(table.into());
         PingoraService::start_service(&mut self.proxy, Some(table), shutdown, listeners_per_fd).await;
         loop {

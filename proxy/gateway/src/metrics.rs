@@ -250,11 +250,8 @@ impl Metrics {
     }
 
     pub(crate) fn document_read(&self, accepted: bool) {
-        if accepted {
-            self.reloads_applied.inc()
-        } else {
-            self.reloads_refused.inc()
-        }
+        let outcome = if accepted { &self.reloads_applied } else { &self.reloads_refused };
+        outcome.inc();
         self.document_refused.set((!accepted).into());
     }
 

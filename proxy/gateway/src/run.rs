@@ -152,14 +152,13 @@ impl Parts {
             started: Instant::now(),
         };
         let (drained, ended) = mpsc::channel();
-        let addresses = (self.public.address, self.admin.address);
         let proxy = http_proxy_service(&server.configuration, gateway);
-        server.add_service(DrainingProxy::new(proxy, self.public, in_flight, drained.clone()));
+        let proxy = DrainingProxy::new(proxy, self.public, self.admin.address, in_flight, drained.clone());
+        let proxy = server.add_service(proxy);
         server.add_service(background_service("admin", Admin::new(admin, self.admin.into_listener())));
         let watcher = Watcher::new(self.control, config.rollout.poll_interval.get());
-        server.add_service(background_service("rollout", watcher));
+        proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));
-        tracing::info!(addr = %addresses.0, admin_addr = %addresses.1, "listening");
         thread::Builder::new().name("pingora".to_owned()).spawn(move || {
             server.run(RunArgs { shutdown_signal: Box::new(TerminationSignals) });
             let _ = drained.send(());

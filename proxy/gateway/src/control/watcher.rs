@@ -5,7 +5,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use notify::{RecommendedWatcher, RecursiveMode};
-use pingora::{server::ShutdownWatch, services::background::BackgroundService};
+use pingora::{
+    server::ShutdownWatch,
+    services::{ServiceReadyNotifier, background::BackgroundService},
+};
 use tokio::{signal::unix::SignalKind, sync::mpsc, time};
 
 use super::{Authorship, Control};
@@ -42,11 +45,13 @@ impl Watcher {
 
 #[async_trait]
 impl BackgroundService for Watcher {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let (changed, mut changes) = mpsc::channel(1);
         let _watch = watch_folder(self.control.path(), changed);
         let mut hangup = Signals::listen(SignalKind::hangup());
         let mut user1 = Signals::listen(SignalKind::user_defined1());
+        // Until here either signal would have ended the process, so nobody is told it listens before.
+        ready.notify_ready();
         let mut poll = time::interval(self.poll_interval);
         poll.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {

@@ -77,7 +77,7 @@ fn an_edit_makes_what_is_missing() {
             "# mine\n[routes.list]\npercent = 5\n\n[routes.invoke]\npercent = 10\nepoch = 1\n",
         ),
         ("routes.invoke.percent = 5\n", "routes.invoke.percent = 10\nroutes.invoke.epoch = 1\n"),
-        ("routes = { invoke = { percent = 5 } }\n", "routes = { invoke = { percent = 10, epoch = 1 } }\n"),
+        ("routes = { invoke = { percent = 5 } }\n", "routes = { invoke = { percent = 10 , epoch = 1 } }\n"),
     ] {
         let mut document = DocumentText::parse(text).expect("valid TOML");
         document.set("invoke", weight(10.0), 1);

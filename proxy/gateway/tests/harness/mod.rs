@@ -22,7 +22,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use load::{Load, Sample};
+pub use load::Load;
 pub use stub::Stub;
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
