@@ -184,7 +184,7 @@ impl Postgres {
         let downloads = options.downloads.clone().unwrap_or_else(|| options.folder.join("downloads"));
         let binaries = PostgresBinaries::find(&downloads).await?;
         cluster.initialise(&binaries, options.durable).await?;
-        leftover::clear(cluster.data(), deadline).await?;
+        leftover::clear(cluster.data(), &cluster.sockets(), deadline).await?;
         loop {
             let port = options.port.choose().map_err(PostgresError::Port)?;
             let child = Child::start(server_spec(&cluster, &binaries, options, port)).await?;

@@ -60,14 +60,17 @@ async fn data_outlives_a_stop_and_a_kill() {
 }
 
 #[tokio::test]
-async fn a_pid_file_that_names_another_program_is_cleared() {
+async fn lock_files_that_name_another_program_are_cleared() {
     let folder = reachable_folder();
     let server = Postgres::start(&quick(folder.path())).await.expect("a first start");
     server.stop(Duration::from_secs(30)).await;
     let pid_file = folder.path().join("postgres/cluster/postmaster.pid");
     // This very process: alive, and not a PostgreSQL in that folder.
     std::fs::write(&pid_file, format!("{}\n", std::process::id())).expect("a pid file");
-    let server = Postgres::start(&quick(folder.path())).await.expect("a start over a stale pid file");
+    let socket_lock = folder.path().join(format!("postgres/run/.s.PGSQL.{}.lock", server.port()));
+    std::fs::write(&socket_lock, format!("{}\n", std::process::id())).expect("a lock file");
+    let again = PostgresOptions { port: PortChoice::Prefer(server.port()), ..quick(folder.path()) };
+    let server = Postgres::start(&again).await.expect("a start over stale lock files");
     server.stop(Duration::from_secs(30)).await;
 }
 

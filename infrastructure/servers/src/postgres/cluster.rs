@@ -46,9 +46,14 @@ impl Cluster {
         &self.password
     }
 
+    /// The folder for sockets.
+    pub(super) fn sockets(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
     /// The socket's folder; `None` when its path is too long for a socket, and TCP has to do.
     pub(super) fn socket_folder(&self, port: u16) -> Option<PathBuf> {
-        let run = self.folder.join("run");
+        let run = self.sockets();
         let length = run.join(format!(".s.PGSQL.{port}")).as_os_str().len();
         (length <= SOCKET_PATH_MAX).then_some(run)
     }

@@ -12,21 +12,34 @@ use super::{POLL, PostgresError, folder_error};
 /// An orphan gets this long for a fast shutdown before the immediate one.
 const FAST_SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// Ends a server of an earlier run that still works on `data`, and removes a stale `postmaster.pid`.
+/// Ends a server of an earlier run that still works on `data`, and removes its stale lock files: that
+/// of the data and, in `sockets`, those of its sockets.
 ///
-/// PostgreSQL judges the file by whether its pid is alive, and refuses to start when another program
-/// of the same user has been given that pid since; whether the process works *in* `data` is certain.
-pub(super) async fn clear(data: &Path, deadline: Instant) -> Result<(), PostgresError> {
+/// PostgreSQL judges such a file by whether its pid is alive, and refuses to start when that is a zombie
+/// or has been given to another program of the same user; whether the process works *in* `data` is
+/// certain.
+pub(super) async fn clear(data: &Path, sockets: &Path, deadline: Instant) -> Result<(), PostgresError> {
     let file = data.join("postmaster.pid");
-    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
-    let pid = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok());
-    if let Some(pid) = pid
-        && pid > 1
-    {
-        end(pid, data, deadline).await?;
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        let pid = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok());
+        if let Some(pid) = pid
+            && pid > 1
+        {
+            end(pid, data, deadline).await?;
+        }
+        remove(&file)?;
     }
-    match std::fs::remove_file(&file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(folder_error(&file)(error)),
+    for entry in std::fs::read_dir(sockets).map_err(folder_error(sockets))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".s.PGSQL.") {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(file: &Path) -> Result<(), PostgresError> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(folder_error(file)(error)),
         _ => Ok(()),
     }
 }

@@ -1,0 +1,20 @@
+//! The whole system: Mini-Lambda on its own PostgreSQL and S3, with the real binaries.
+//!
+//! Each test starts a stack of its own. The binaries are those beside the test's own, so
+//! `cargo build --workspace --bins` comes first.
+//!
+//! - [`conversation`]: the same requests to the monolith, to the candidate and through the gateway, from
+//!   a table of cases that is meant to grow;
+//! - [`visibility`]: what one side writes, the other sees at once;
+//! - [`operator`]: the command line against a running gateway;
+//! - [`load`]: weights, rollback and shutdown under traffic;
+//! - [`kill`]: SIGKILL of each part under traffic.
+
+mod conversation;
+mod kill;
+mod load;
+mod operator;
+mod rollout;
+mod site;
+mod traffic;
+mod visibility;
