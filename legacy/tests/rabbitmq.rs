@@ -93,7 +93,8 @@ pub(crate) async fn killed_with_events_in_flight(system: &mut System) {
         .await;
     webhook(system, &function, "w").await;
     for n in 0..30 {
-        assert_eq!(send(system, "w", &json!(n)).await.status, 200);
+        let answer = send(system, "w", &json!(n)).await;
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", system.legacy.log());
     }
     // Some are done, some are being worked on, most wait.
     eventually(DEADLINE, || async { system.executions(&function).await >= 3 }).await;
@@ -143,7 +144,7 @@ async fn it_starts_before_the_broker_and_drains_at_the_end() {
     broker.stop().await;
     let (database, bucket) = (testkit::postgres().await, testkit::s3().await);
     let legacy = on(&url, crate::system::spawn(&database.url, &bucket)).spawn().await;
-    eventually(DEADLINE, || async { legacy.log().contains("RabbitMQ cannot be reached") }).await;
+    eventually(DEADLINE, || async { legacy.log().contains("the connection to RabbitMQ broke") }).await;
     assert!(!legacy.is_ready().await);
     broker.start_again().await;
     legacy.ready().await;

@@ -120,7 +120,7 @@ pub(crate) fn spawn(database_url: &str, bucket: &TestBucket) -> Spawn {
         .env("LEGACY__EXECUTOR__SANDBOX__CONTROL_GROUP_NAME", testkit::unique_name("legacy"))
         .env("LEGACY__BUS__REDELIVERY_DELAY", "50ms")
         .env("LEGACY__BUS__IN_PROCESS__POLL_INTERVAL", "50ms")
-        .env("LEGACY__BUS__IN_PROCESS__LEASE", "1s")
+        .env("LEGACY__BUS__IN_PROCESS__LEASE", "10s")
         .env("LEGACY__SCHEDULER__POLL_INTERVAL", "50ms")
 }
 

@@ -58,7 +58,9 @@ impl Default for DatabaseConfig {
 
 impl Validate for DatabaseConfig {
     fn validate(&self, report: &mut Report) {
-        if PgConnectOptions::from_str(self.url.expose()).is_err() || self.url.is_empty() {
+        let url = self.url.expose();
+        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !is_postgres || PgConnectOptions::from_str(url).is_err() {
             report.problem(
                 "url",
                 "it is not the address of a PostgreSQL database",
