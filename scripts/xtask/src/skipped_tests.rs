@@ -3,9 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where nextest's profile `ci` leaves its report.
-pub fn report_path(target_directory: &Path) -> PathBuf {
-    target_directory.join("nextest/ci/junit.xml")
+/// Where nextest's profile `ci` leaves its report: below the workspace, wherever Cargo builds.
+pub fn report_path(workspace_root: &Path) -> PathBuf {
+    workspace_root.join("target/nextest/ci/junit.xml")
+}
+
+/// Removes the report of an earlier run, which must not speak for one that ended too early for its own.
+pub fn forget(report: &Path) {
+    // Most often there is none.
+    let _ = std::fs::remove_file(report);
 }
 
 /// Prints the reasons and their number.

@@ -115,7 +115,8 @@ fn test(workspace: &Workspace) -> anyhow::Result<()> {
     if !servers.exists() {
         bail!("{} is not built; run: cargo xtask ci --from build", servers.display());
     }
-    let report = skipped_tests::report_path(&workspace.target_directory);
+    let report = skipped_tests::report_path(&workspace.root);
+    skipped_tests::forget(&report);
     let mut command = Command::new(servers);
     command.arg("--").arg(cargo()).args(["nextest", "run", "--workspace", "--profile", "ci"]);
     let outcome = finish(&mut command);

@@ -5,10 +5,11 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// The crates of the workspace and where their build results go.
+/// The crates of the workspace, where they are, and where their build results go.
 #[derive(Debug)]
 pub struct Workspace {
     pub crates: Vec<Crate>,
+    pub root: PathBuf,
     pub target_directory: PathBuf,
 }
 
@@ -32,9 +33,10 @@ impl Workspace {
 
     fn parse(metadata: &Value) -> anyhow::Result<Self> {
         let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+        let root = metadata["workspace_root"].as_str().context("cargo metadata names no root")?.into();
         let target_directory = metadata["target_directory"].as_str().context("cargo metadata names no target")?.into();
         let crates = packages.iter().map(Crate::parse).collect::<anyhow::Result<_>>()?;
-        Ok(Self { crates, target_directory })
+        Ok(Self { crates, root, target_directory })
     }
 }
 
