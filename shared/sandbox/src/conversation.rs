@@ -93,11 +93,7 @@ where
     }
 
     /// Runs one call, and reads all that it printed.
-    pub(crate) async fn call(
-        &mut self,
-        call: &Invocation,
-        gone: impl Future<Output = ()>,
-    ) -> Result<Answered, Broken> {
+    pub(crate) async fn call(&mut self, call: &Invocation, gone: impl Future<Output = ()>) -> Result<Answered, Broken> {
         if self.answers.has_unasked().await {
             return Err(unexpected("an answer came that nobody asked for"));
         }

@@ -22,7 +22,9 @@ pub enum SandboxError {
         fix: &'static str,
     },
     /// No interpreter for this language works here.
-    #[error("no interpreter for {language:?} code works here ({reason}); install one (Debian: apt install {package}) or set its path")]
+    #[error(
+        "no interpreter for {language:?} code works here ({reason}); install one (Debian: apt install {package}) or set its path"
+    )]
     NoInterpreter {
         /// The language.
         language: Language,
@@ -32,7 +34,9 @@ pub enum SandboxError {
         package: &'static str,
     },
     /// Control groups are required and cannot be written.
-    #[error("control groups are required and cannot be written: {reason}; run as root or delegate a group, or set `control_groups = \"auto\"`")]
+    #[error(
+        "control groups are required and cannot be written: {reason}; run as root or delegate a group, or set `control_groups = \"auto\"`"
+    )]
     NoControlGroups {
         /// Why not.
         reason: String,

@@ -68,11 +68,7 @@ pub(crate) fn try_bwrap(bwrap: &Path, config: &SandboxConfig, uid: Option<u32>) 
     Err(SandboxError::BwrapRefused { fix: fix_for(&reason), reason })
 }
 
-pub(crate) fn find_python(
-    bwrap: &Path,
-    config: &SandboxConfig,
-    uid: Option<u32>,
-) -> Result<Interpreter, SandboxError> {
+pub(crate) fn find_python(bwrap: &Path, config: &SandboxConfig, uid: Option<u32>) -> Result<Interpreter, SandboxError> {
     PYTHON.find(bwrap, config, uid, config.python.as_deref())
 }
 
@@ -135,11 +131,9 @@ fn parse(output: &Output) -> Result<Interpreter, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
     match (output.status.success(), lines.next(), lines.next(), lines.next()) {
-        (true, Some(program), Some(prefix), Some(version)) => Ok(Interpreter {
-            program: program.to_owned(),
-            prefix: PathBuf::from(prefix),
-            version: version.to_owned(),
-        }),
+        (true, Some(program), Some(prefix), Some(version)) => {
+            Ok(Interpreter { program: program.to_owned(), prefix: PathBuf::from(prefix), version: version.to_owned() })
+        }
         _ => Err(last_line(output)),
     }
 }

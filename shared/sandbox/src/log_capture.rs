@@ -75,8 +75,8 @@ impl<L: AsyncRead + Unpin> LogCapture<L> {
     /// The text of the call that ended.
     pub(crate) fn take(&mut self) -> String {
         let kept = std::mem::take(&mut self.kept);
-        let mut text = String::from_utf8(kept)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        let mut text =
+            String::from_utf8(kept).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let dropped_bytes = std::mem::take(&mut self.dropped_bytes);
         if dropped_bytes > 0 {
             text.push_str(&format!("\n[{dropped_bytes} bytes of output dropped]\n"));

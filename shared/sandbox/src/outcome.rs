@@ -88,9 +88,8 @@ pub(crate) fn says_out_of_memory<L: AsyncRead + Unpin>(
     exit_code: Option<i32>,
     logs: &LogCapture<L>,
 ) -> bool {
-    let by_its_own_signal = [Signal::SIGABRT, Signal::SIGTRAP, Signal::SIGILL]
-        .iter()
-        .any(|signal| exit_code == Some(128 + *signal as i32));
+    let by_its_own_signal =
+        [Signal::SIGABRT, Signal::SIGTRAP, Signal::SIGILL].iter().any(|signal| exit_code == Some(128 + *signal as i32));
     language == Language::Node && by_its_own_signal && logs.contains("out of memory")
 }
 
@@ -136,11 +135,7 @@ pub(crate) mod texts {
     }
 
     fn seconds(time: Duration) -> String {
-        if time.subsec_millis() == 0 {
-            format!("{} s", time.as_secs())
-        } else {
-            format!("{} ms", time.as_millis())
-        }
+        if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
     }
 
     #[cfg(test)]

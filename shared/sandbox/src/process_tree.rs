@@ -114,11 +114,8 @@ impl SpawnJob {
         if let Some(group) = &mut self.holdings.group {
             group.close_doors();
         }
-        let tree = started.map(|bwrap| ProcessTree {
-            parts: Some((bwrap, self.holdings)),
-            init: None,
-            keeper: self.keeper,
-        });
+        let tree =
+            started.map(|bwrap| ProcessTree { parts: Some((bwrap, self.holdings)), init: None, keeper: self.keeper });
         // Nobody waits any more when the start was cancelled: the tree is dropped here, and so killed.
         drop(self.reply.send(tree));
     }
@@ -201,7 +198,10 @@ impl Remains {
         if is_gone {
             drop(self.holdings);
         } else {
-            tracing::error!(deadline_s = DEATH_DEADLINE.as_secs(), "a killed worker does not die; its user id is not used again");
+            tracing::error!(
+                deadline_s = DEATH_DEADLINE.as_secs(),
+                "a killed worker does not die; its user id is not used again"
+            );
             std::mem::forget(self.holdings.uid);
         }
         if let Some(reply) = self.reply {

@@ -75,12 +75,18 @@ async fn a_fork_bomb_stops_at_the_limit() {
 async fn a_gigabyte_of_prints_is_read_counted_and_dropped() {
     for function in [
         python("def handler(e, c):\n  line = 'x' * 65535\n  for _ in range(1 << 14): print(line)\n  return 'done'"),
-        node("function handler() { const line = 'x'.repeat(65535); for (let i = 0; i < 1 << 14; i++) console.log(line); return 'done'; }"),
+        node(
+            "function handler() { const line = 'x'.repeat(65535); for (let i = 0; i < 1 << 14; i++) console.log(line); return 'done'; }",
+        ),
     ] {
         let outcome = run(&function, "{}").await;
         assert_eq!(summary(&outcome), ("success", "\"done\""));
         let dropped = (1_u64 << 30) - (256 << 10);
-        assert!(outcome.logs.ends_with(&format!("\n[{dropped} bytes of output dropped]\n")), "{:?}", &outcome.logs[outcome.logs.len() - 80..]);
+        assert!(
+            outcome.logs.ends_with(&format!("\n[{dropped} bytes of output dropped]\n")),
+            "{:?}",
+            &outcome.logs[outcome.logs.len() - 80..]
+        );
         assert!(outcome.logs.len() < 257 << 10);
     }
 }
@@ -101,7 +107,8 @@ async fn a_thread_that_prints_for_ever_neither_holds_an_answer_back_nor_leaks_in
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_descriptors_are_bounded() {
-    let full = |text: &str| text.contains("No space left") || text.contains("ENOSPC") || text.contains("File too large");
+    let full =
+        |text: &str| text.contains("No space left") || text.contains("ENOSPC") || text.contains("File too large");
     for place in ["/tmp", "/dev/shm"] {
         let function = python(&format!(
             "def handler(e, c):\n  for n in range(100):\n    with open(f'{place}/{{n}}', 'wb') as f: f.write(b'x' * (4 << 20))"
@@ -109,7 +116,9 @@ async fn files_and_descriptors_are_bounded() {
         let outcome = run(&function, "{}").await;
         assert!(full(summary(&outcome).1), "{place}: {outcome:?}");
     }
-    let function = node("function handler() { const fs = require('fs'); for (let n = 0; n < 100; n++) fs.writeFileSync('/tmp/' + n, Buffer.alloc(4 << 20)); }");
+    let function = node(
+        "function handler() { const fs = require('fs'); for (let n = 0; n < 100; n++) fs.writeFileSync('/tmp/' + n, Buffer.alloc(4 << 20)); }",
+    );
     let outcome = run(&function, "{}").await;
     assert!(full(summary(&outcome).1), "{outcome:?}");
     let leak = python("def handler(e, c):\n  a = []\n  while True: a.append(open('/dev/null'))");
@@ -136,7 +145,10 @@ async fn forged_and_broken_answers_end_the_worker() {
             ),
             "the answer is to another call",
         ),
-        (node("function handler() { require('fs').writeSync(4, 'hello, this is no frame'); return 1; }"), "an answer of"),
+        (
+            node("function handler() { require('fs').writeSync(4, 'hello, this is no frame'); return 1; }"),
+            "an answer of",
+        ),
     ] {
         let mut worker = start(&function).await;
         let outcome = worker.invoke(&call("{}")).await;

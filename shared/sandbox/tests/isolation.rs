@@ -34,7 +34,8 @@ async fn only_tmp_can_be_written_and_little_else_be_seen() {
     assert_eq!(writable, ["/dev/shm", "/tmp"]);
     for entry in top {
         assert!(
-            ["bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr"].contains(&entry.as_str()),
+            ["bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "tmp", "usr"]
+                .contains(&entry.as_str()),
             "{entry} is in sight"
         );
     }

@@ -182,7 +182,8 @@ async fn sixteen_workers_answer_side_by_side() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_between_calls_is_seen_to_be_dead() {
-    let function = python("import os, threading\ndef handler(e, c):\n  threading.Timer(0.05, lambda: os._exit(1)).start()");
+    let function =
+        python("import os, threading\ndef handler(e, c):\n  threading.Timer(0.05, lambda: os._exit(1)).start()");
     let mut worker = start(&function).await;
     assert!(worker.invoke(&call("{}")).await.worker_reusable);
     eventually("it is dead", || !worker.is_alive()).await;
@@ -218,5 +219,27 @@ async fn resource_limits_alone_bound_memory_where_there_are_no_control_groups() 
     ] {
         let outcome = sandbox.call_once(&function, &call("{}")).await.unwrap();
         assert_eq!(summary(&outcome), ("failed", "the function used more memory than its limit of 128 MB"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_groups_are_gone_with_their_workers() {
+    let name = format!("sandbox-test-{}", std::process::id());
+    let config = SandboxConfig { control_group_name: name.clone(), ..SandboxConfig::default() };
+    let sandbox = Sandbox::new(config).unwrap();
+    let Some(folder) = sandbox
+        .describe()
+        .split_once("control groups v1 (")
+        .and_then(|(_, rest)| rest.split_once(')').map(|(folder, _)| std::path::PathBuf::from(folder)))
+    else {
+        return;
+    };
+    let groups = || fs::read_dir(&folder).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    let worker = sandbox.start(&python("def handler(e, c): pass")).await.unwrap();
+    assert_eq!(groups(), 1);
+    worker.kill().await;
+    assert_eq!(groups(), 0);
+    for controller in ["memory", "pids", "cpu"] {
+        fs::remove_dir(folder.parent().unwrap().parent().unwrap().join(controller).join(&name)).unwrap();
     }
 }

@@ -68,7 +68,8 @@ fn summary(outcome: &Outcome) -> (&'static str, &str) {
 
 /// After whatever happened, the next function must be none the worse.
 async fn assert_healthy() {
-    for function in [python("def handler(e, c):\n  return e['n'] + 1"), node("function handler(e) { return e.n + 1; }")] {
+    for function in [python("def handler(e, c):\n  return e['n'] + 1"), node("function handler(e) { return e.n + 1; }")]
+    {
         let outcome = run(&function, r#"{"n": 41}"#).await;
         assert_eq!(summary(&outcome), ("success", "42"), "{}", outcome.logs);
     }

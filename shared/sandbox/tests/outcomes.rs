@@ -70,9 +70,15 @@ const CASES: &[Case] = &[
         "{}", "success|failed", "1|Error: late", true),
 ];
 
-fn either<'a>(text: &'a str, language: Language) -> &'a str {
+fn either(text: &str, language: Language) -> &str {
     match text.split_once('|') {
-        Some((python, node)) => if language == Language::Python { python } else { node },
+        Some((python, node)) => {
+            if language == Language::Python {
+                python
+            } else {
+                node
+            }
+        }
         None => text,
     }
 }
@@ -265,5 +271,16 @@ async fn an_event_of_6_mib_comes_back_whole_and_a_larger_one_is_refused() {
         let outcome = worker.invoke(&call(&format!("{event} "))).await;
         assert_eq!(summary(&outcome), ("failed", "the event is 6291457 bytes; the limit is 6291456"));
         assert!(outcome.worker_reusable);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_smallest_and_the_largest_memory_of_the_contract_both_run() {
+    for memory_mb in [1_u64, 10_240] {
+        for mut function in [python("def handler(e, c):\n  return e"), node("function handler(e) { return e; }")] {
+            function.memory_bytes = memory_mb << 20;
+            let outcome = run(&function, "[1]").await;
+            assert_eq!(summary(&outcome), ("success", "[1]"), "{memory_mb} MB: {}", outcome.logs);
+        }
     }
 }
