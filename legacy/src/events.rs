@@ -2,13 +2,16 @@
 //!
 //! An event ends when its function succeeds, or has failed `max_retries` times beyond the first
 //! (then it becomes a dead letter), or is gone. A process that dies between the call and the audit
-//! leaves an event whose function is called again: at least once, as every queue.
+//! leaves an event whose function is called again: at least once, as every queue. A database that
+//! is away in between does not: the end is recorded when it is back.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{ExecutionStatus, contract::InvokeResponse};
+use service::{Backoff, retry};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Processor, Settlement},
@@ -21,6 +24,8 @@ use crate::{
 pub(crate) struct EventProcessor {
     store: Store,
     invoker: Arc<Invoker>,
+    /// Ends the waiting for a database that is away.
+    stop: CancellationToken,
 }
 
 /// How one attempt ended.
@@ -31,8 +36,18 @@ struct Attempt {
 }
 
 impl EventProcessor {
-    pub(crate) const fn new(store: Store, invoker: Arc<Invoker>) -> Self {
-        Self { store, invoker }
+    pub(crate) const fn new(store: Store, invoker: Arc<Invoker>, stop: CancellationToken) -> Self {
+        Self { store, invoker, stop }
+    }
+
+    /// Audits the end of an event, however long the database takes; put back when stopped before.
+    async fn end(&self, event: &Event, attempt: &Attempt, status: AuditStatus) -> Settlement {
+        let entry = entry(event, attempt, status);
+        let audit = || self.store.audit(&entry);
+        match retry("auditing an event", Backoff::default(), &self.stop, audit).await {
+            Some(()) => Settlement::Done,
+            None => Settlement::Redeliver(event.clone()),
+        }
     }
 
     async fn settle(&self, event: &Event) -> Result<Settlement, InvokeError> {
@@ -47,27 +62,20 @@ impl EventProcessor {
             Err(error @ InvokeError::UnknownFunction(_)) => {
                 // Nobody could retry it, and the dead letters of a function go with it.
                 let attempt = Attempt { duration_ms: 0, error: error.to_string() };
-                self.store.audit(&entry(event, &attempt, AuditStatus::Failed)).await?;
-                return Ok(Settlement::Done);
+                return Ok(self.end(event, &attempt, AuditStatus::Failed).await);
             }
             Err(error) => return Err(error),
         };
         if attempt.error.is_empty() {
-            self.store.audit(&entry(event, &attempt, AuditStatus::Success)).await?;
-            return Ok(Settlement::Done);
+            return Ok(self.end(event, &attempt, AuditStatus::Success).await);
         }
         match event.after_failure(attempted_at) {
             Some(again) => Ok(Settlement::Redeliver(again)),
-            None => self.give_up(event, &attempt, attempted_at).await.map_err(InvokeError::from),
+            None => Ok(self.give_up(event, &attempt, attempted_at).await),
         }
     }
 
-    async fn give_up(
-        &self,
-        event: &Event,
-        attempt: &Attempt,
-        attempted_at: DateTime<Utc>,
-    ) -> Result<Settlement, StoreError> {
+    async fn give_up(&self, event: &Event, attempt: &Attempt, attempted_at: DateTime<Utc>) -> Settlement {
         let letter = DeadLetter {
             entry: entry(event, attempt, AuditStatus::Failed),
             payload: &event.payload,
@@ -76,22 +84,26 @@ impl EventProcessor {
             first_attempt_at: event.first_attempt_at(attempted_at),
             last_attempt_at: attempted_at,
         };
-        match self.store.bury(&letter).await {
-            Ok(()) => {
+        let bury = || async {
+            match self.store.bury(&letter).await {
+                Ok(()) => Ok(true),
+                // Deleted while it ran; its dead letters go with it.
+                Err(StoreError::NoSuchFunction { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        match retry("recording a dead letter", Backoff::default(), &self.stop, bury).await {
+            Some(true) => {
                 tracing::warn!(
                     event.id = %event.id,
                     function.id = %event.function_id,
                     error = attempt.error,
                     "an event became a dead letter"
                 );
-                Ok(Settlement::DeadLetter)
+                Settlement::DeadLetter
             }
-            // Deleted while it ran.
-            Err(StoreError::NoSuchFunction { .. }) => {
-                self.store.audit(&letter.entry).await?;
-                Ok(Settlement::Done)
-            }
-            Err(error) => Err(error),
+            Some(false) => self.end(event, attempt, AuditStatus::Failed).await,
+            None => Settlement::Redeliver(event.clone()),
         }
     }
 }

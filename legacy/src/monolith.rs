@@ -37,8 +37,7 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let executor = tokio::task::spawn_blocking(move || executor::open(&executor_config))
         .await
         .context("trying the executor out panicked")??;
-    let invoker =
-        Arc::new(Invoker::new(&config.executor, store.clone(), objects.clone(), Arc::clone(&executor)));
+    let invoker = Arc::new(Invoker::new(&config.executor, store.clone(), objects.clone(), Arc::clone(&executor)));
     let bus = bus::open(&config.bus, store.clone());
 
     let stop = life.shutdown();
@@ -66,7 +65,7 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         let (executor, readiness, stop) = (Arc::clone(&executor), life.readiness("executor"), stop.clone());
         async move { watch(readiness, "functions cannot be run", &stop, || executor.check()).await }
     });
-    let processor = Arc::new(EventProcessor::new(store.clone(), Arc::clone(&invoker)));
+    let processor = Arc::new(EventProcessor::new(store.clone(), Arc::clone(&invoker), stop.clone()));
     spawn_consumer(&life, Arc::clone(&bus), processor, executor, migrated.clone());
     if config.scheduler.enabled {
         let scheduler = Scheduler::new(&config.scheduler, store.clone(), Arc::clone(&bus));
@@ -107,8 +106,12 @@ fn spawn_consumer(
 }
 
 /// Asks a dependency until `stop` whether it is there, often while it is not.
-async fn watch<F, E>(readiness: ReadinessHandle, missing: &'static str, stop: &CancellationToken, mut check: impl FnMut() -> F)
-where
+async fn watch<F, E>(
+    readiness: ReadinessHandle,
+    missing: &'static str,
+    stop: &CancellationToken,
+    mut check: impl FnMut() -> F,
+) where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + 'static,
 {

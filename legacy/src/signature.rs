@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn the_genuine_signature_in_every_spelling() {
         let upper = GENUINE.to_uppercase();
-        for header in [GENUINE, &upper, &format!("sha256={GENUINE}"), &format!("sha1={GENUINE}"), &format!("v0={GENUINE}")]
+        for header in
+            [GENUINE, &upper, &format!("sha256={GENUINE}"), &format!("sha1={GENUINE}"), &format!("v0={GENUINE}")]
         {
             assert_eq!(verdict(header), Verdict::Genuine, "{header}");
         }

@@ -13,9 +13,7 @@ const UNKNOWN: &str = "018f3c5e-7d1a-7cc3-8a51-0b8c1c0d9e2f";
 fn redacted(answer: &Answer) -> Value {
     fn redact(key: &str, value: &Value) -> Value {
         match value {
-            Value::Object(fields) => {
-                fields.iter().map(|(key, value)| (key.clone(), redact(key, value))).collect()
-            }
+            Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), redact(key, value))).collect(),
             Value::Array(items) => items.iter().map(|item| redact(key, item)).collect(),
             Value::String(text) if key.ends_with("_at") || key.ends_with("At") => {
                 text.parse::<chrono::DateTime<chrono::Utc>>().map_or_else(|_| value.clone(), |_| "[time]".into())
@@ -183,7 +181,8 @@ async fn cron_triggers() {
     let id = system.python("f", ECHO).await;
     let path = format!("/api/v1/functions/{id}/triggers/cron");
     snapshot!("triggers_none", system.get(&path).await);
-    let body = json!({"name": "nightly", "cron_expression": "0 0 3 * * *", "timezone": "Europe/Berlin", "enabled": true});
+    let body =
+        json!({"name": "nightly", "cron_expression": "0 0 3 * * *", "timezone": "Europe/Berlin", "enabled": true});
     snapshot!("trigger_created", system.post(&path, &body).await);
     let listed = system.get(&path).await;
     snapshot!("triggers_one", listed);

@@ -106,7 +106,12 @@ impl Drop for Daemon {
 /// shared libraries that `ldd` names.
 fn python_root(tar: &Path) {
     let asked = Command::new("/usr/bin/python3")
-        .args(["-I", "-S", "-c", "import os, sys; print(os.path.realpath(sys.executable)); print(os.path.dirname(os.__file__))"])
+        .args([
+            "-I",
+            "-S",
+            "-c",
+            "import os, sys; print(os.path.realpath(sys.executable)); print(os.path.dirname(os.__file__))",
+        ])
         .output()
         .expect("python3");
     let asked = String::from_utf8(asked.stdout).expect("paths");
@@ -123,16 +128,23 @@ fn python_root(tar: &Path) {
     files.extend([python.to_owned(), "/bin/sh".to_owned(), library.to_owned()]);
     files.sort();
     files.dedup();
-    // `--dereference`: links such as /lib and /bin/sh would lead nowhere in the image.
-    let packed = Command::new("tar")
-        .args(["--create", "--dereference", "--hard-dereference", "--absolute-names"])
-        .args(["--exclude=*/__pycache__", "--exclude=*/test", "--exclude=*/dist-packages", "--exclude=*/config-*"])
+    // By way of a folder, because an import makes what the tar does not name closed to all but root;
+    // and dereferenced, because links such as /lib and /bin/sh would lead nowhere in the image.
+    let root = tempfile::tempdir().expect("a temporary folder");
+    run(Command::new("cp").args(["--recursive", "--dereference", "--parents"]).args(files).arg(root.path()));
+    run(Command::new("chmod").arg("0755").arg(root.path()));
+    run(Command::new("tar")
+        .args(["--create", "--exclude=__pycache__", "--exclude=*/python3*/test", "--exclude=*/config-*"])
         .arg("--file")
         .arg(tar)
-        .args(files)
-        .output()
-        .expect("tar");
-    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+        .arg("--directory")
+        .arg(root.path())
+        .arg("."));
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("coreutils");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Skipping is said aloud, so that a test run that proves less than it could is seen to.

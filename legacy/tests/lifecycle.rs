@@ -12,7 +12,7 @@ use crate::{
     system::{DEADLINE, System, spawn},
 };
 
-const SLOW: &str = "import time\n\ndef handler(event, context):\n    time.sleep(1)\n    return 'done'\n";
+const SLOW: &str = "import time\n\ndef handler(event, context):\n    time.sleep(3)\n    return 'done'\n";
 
 #[tokio::test]
 async fn it_ends_after_the_calls_and_events_in_flight() {
@@ -31,7 +31,12 @@ async fn it_ends_after_the_calls_and_events_in_flight() {
     let event = json!({});
     let call = system.invoke(&function, &event);
     let end = async {
-        eventually(DEADLINE, || async { system.legacy.log().contains("\"listening\"") }).await;
+        // This request for the metrics is one, the call is the other.
+        eventually(DEADLINE, || async {
+            let metrics = system.get("/metrics").await.body;
+            metrics.as_str().is_some_and(|text| text.contains("\nhttp_server_active_requests 2"))
+        })
+        .await;
         system.legacy.terminate(Duration::from_secs(30)).await
     };
     let (answer, status) = tokio::join!(call, end);
@@ -51,7 +56,10 @@ async fn it_starts_before_its_database_and_survives_its_loss() {
     let (database, bucket) = (testkit::postgres().await, testkit::s3().await);
     let proxy = ChaosProxy::start(database.address()).await;
     proxy.set(Network::Refuse).await;
-    let legacy = spawn(&database.url_through(&proxy.address().to_string()), &bucket).spawn().await;
+    let legacy = spawn(&database.url_through(&proxy.address().to_string()), &bucket)
+        .env("LEGACY__DATABASE__ACQUIRE_TIMEOUT", "1s")
+        .spawn()
+        .await;
     eventually(DEADLINE, || async { legacy.log().contains("the database cannot be reached") }).await;
     assert!(!legacy.is_ready().await);
     let list = || async { status(&legacy, Method::GET, "/api/v1/functions").await };

@@ -115,7 +115,13 @@ async fn what_is_no_event_becomes_a_dead_letter_of_the_broker() {
     let options = BasicPublishOptions::default();
     for body in ["nonsense", "{}", "{\"id\": 7}"] {
         channel
-            .basic_publish("mini-lambda-events".into(), "webhook".into(), options, body.as_bytes(), BasicProperties::default())
+            .basic_publish(
+                "mini-lambda-events".into(),
+                "webhook".into(),
+                options,
+                body.as_bytes(),
+                BasicProperties::default(),
+            )
             .await
             .expect("published");
     }
@@ -126,7 +132,8 @@ async fn what_is_no_event_becomes_a_dead_letter_of_the_broker() {
     assert_eq!(audited(&system, &function, 1).await, 1);
     let bodies = std::sync::Mutex::new(Vec::new());
     eventually(DEADLINE, || async {
-        let got = channel.basic_get("mini-lambda-dlq".into(), BasicGetOptions { no_ack: true }).await.expect("the queue");
+        let got =
+            channel.basic_get("mini-lambda-dlq".into(), BasicGetOptions { no_ack: true }).await.expect("the queue");
         let mut bodies = bodies.lock().expect("one at a time");
         bodies.extend(got.map(|message| String::from_utf8_lossy(&message.delivery.data).into_owned()));
         bodies.len() == 3

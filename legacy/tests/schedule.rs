@@ -5,7 +5,8 @@ use testkit::eventually;
 
 use crate::system::{DEADLINE, System, spawn};
 
-const NOTE: &str = "def handler(event, context):\n    print(event['trigger_name'], event['scheduled_at'])\n    return event\n";
+const NOTE: &str =
+    "def handler(event, context):\n    print(event['trigger_name'], event['scheduled_at'])\n    return event\n";
 
 async fn trigger(system: &System, function: &str, expression: &str, enabled: bool) {
     let body = json!({"name": "t", "cron_expression": expression, "enabled": enabled});

@@ -112,7 +112,7 @@ pub(crate) fn spawn(database_url: &str, bucket: &TestBucket) -> Spawn {
         .env("LEGACY__TELEMETRY__LOG_FILTER", "info,legacy=debug")
         .env("LEGACY__DATABASE__URL", database_url)
         .env("LEGACY__DATABASE__MAX_CONNECTIONS", "8")
-        .env("LEGACY__DATABASE__ACQUIRE_TIMEOUT", "2s")
+        .env("LEGACY__DATABASE__ACQUIRE_TIMEOUT", "20s")
         .env("LEGACY__OBJECTS__ENDPOINT", &bucket.endpoint)
         .env("LEGACY__OBJECTS__BUCKET", &bucket.bucket)
         .env("LEGACY__OBJECTS__ACCESS_KEY", &bucket.access_key)

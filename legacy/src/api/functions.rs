@@ -52,11 +52,8 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<FunctionList>, Refusal> {
-    let functions = api
-        .store
-        .newest_functions()
-        .await
-        .map_err(|error| Refusal::inside(ContractError::ListFailed, &error))?;
+    let functions =
+        api.store.newest_functions().await.map_err(|error| Refusal::inside(ContractError::ListFailed, &error))?;
     Ok(Json(FunctionList { count: functions.len(), functions }))
 }
 
@@ -102,10 +99,7 @@ pub(super) async fn invoke(
     }
 }
 
-pub(super) async fn executions(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Json<ExecutionList>, Refusal> {
+pub(super) async fn executions(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<ExecutionList>, Refusal> {
     let executions = match id.parse() {
         Ok(function_id) => api
             .store

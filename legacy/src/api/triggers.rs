@@ -40,7 +40,8 @@ pub(super) async fn create(
     let function_id: FunctionId = id.parse().map_err(|_| unknown_function(&id))?;
     let cron_expression = body.cron_expression.unwrap_or_default();
     let timezone = body.timezone.filter(|zone| !zone.is_empty()).unwrap_or_else(|| "UTC".to_owned());
-    let schedule = Schedule::parse(&cron_expression, &timezone).map_err(|error| TextRefusal::failed(error.to_string()))?;
+    let schedule =
+        Schedule::parse(&cron_expression, &timezone).map_err(|error| TextRefusal::failed(error.to_string()))?;
     let trigger = NewTrigger {
         function_id,
         name: body.name.as_deref().unwrap_or_default(),

@@ -41,11 +41,7 @@ pub struct InProcessConfig {
 
 impl Default for InProcessConfig {
     fn default() -> Self {
-        Self {
-            capacity: 10_000,
-            poll_interval: HumanDuration::from_millis(500),
-            lease: HumanDuration::from_secs(30),
-        }
+        Self { capacity: 10_000, poll_interval: HumanDuration::from_millis(500), lease: HumanDuration::from_secs(30) }
     }
 }
 

@@ -61,12 +61,11 @@ impl Store {
 
     /// Whether an event is done with.
     pub(crate) async fn is_audited(&self, event_id: EventId) -> Result<bool, StoreError> {
-        let (audited,): (bool,) =
-            sqlx::query_as("select exists (select from event_audit_logs where event_id = $1)")
-                .bind(event_id.to_string())
-                .fetch_one(&self.pool)
-                .await
-                .map_err(failed("looking an event up in the audit"))?;
+        let (audited,): (bool,) = sqlx::query_as("select exists (select from event_audit_logs where event_id = $1)")
+            .bind(event_id.to_string())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("looking an event up in the audit"))?;
         Ok(audited)
     }
 

@@ -127,8 +127,21 @@ impl Store {
 }
 
 fn item(operation: &'static str, row: Row) -> Result<DeadLetterItem, StoreError> {
-    let (id, event_id, function_id, event_type, payload, error_message, retry_count, max_retries, first, last, next, status, created_at) =
-        row;
+    let (
+        id,
+        event_id,
+        function_id,
+        event_type,
+        payload,
+        error_message,
+        retry_count,
+        max_retries,
+        first,
+        last,
+        next,
+        status,
+        created_at,
+    ) = row;
     Ok(DeadLetterItem {
         id: parsed(operation, "dead letter id", &id)?,
         event_id: parsed(operation, "event id", &event_id)?,
@@ -167,9 +180,6 @@ mod tests {
     #[test]
     fn nul_is_replaced_wherever_it_stands() {
         let value = json!({"a\u{0}": ["b\u{0}c", 1, null, {"d": "\u{0}"}]});
-        assert_eq!(
-            storable_json(&value),
-            json!({"a\u{fffd}": ["b\u{fffd}c", 1, null, {"d": "\u{fffd}"}]})
-        );
+        assert_eq!(storable_json(&value), json!({"a\u{fffd}": ["b\u{fffd}c", 1, null, {"d": "\u{fffd}"}]}));
     }
 }

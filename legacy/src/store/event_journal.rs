@@ -39,14 +39,17 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<(EventId, String)>, StoreError> {
         let rows: Vec<(Uuid, String)> = sqlx::query_as(
-            "update in_process_bus.events set leased_by = $1, leased_until = now() + $2
-             where id in (
+            // Materialized: as a plain subquery it could be run again for each row, and lease more
+            // than `limit`.
+            "with free as materialized (
                  select id from in_process_bus.events
                  where available_at <= now() and (leased_until is null or leased_until < now())
                  order by available_at, id limit $3
                  for update skip locked
              )
-             returning id, body",
+             update in_process_bus.events as event set leased_by = $1, leased_until = now() + $2
+             from free where event.id = free.id
+             returning event.id, event.body",
         )
         .bind(holder)
         .bind(interval(lease))

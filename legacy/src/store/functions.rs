@@ -26,17 +26,7 @@ pub(crate) struct StoredFunction {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-type Row = (
-    String,
-    String,
-    String,
-    String,
-    i32,
-    i64,
-    Json<BTreeMap<String, String>>,
-    NaiveDateTime,
-    NaiveDateTime,
-);
+type Row = (String, String, String, String, i32, i64, Json<BTreeMap<String, String>>, NaiveDateTime, NaiveDateTime);
 
 impl Store {
     /// Adds a function whose code is stored under `code_key` already.

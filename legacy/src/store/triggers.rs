@@ -48,17 +48,8 @@ pub(crate) struct TriggerClaim {
     pub(crate) due_at: DateTime<Utc>,
 }
 
-type Row = (
-    String,
-    String,
-    String,
-    String,
-    bool,
-    Option<NaiveDateTime>,
-    Option<NaiveDateTime>,
-    NaiveDateTime,
-    NaiveDateTime,
-);
+type Row =
+    (String, String, String, String, bool, Option<NaiveDateTime>, Option<NaiveDateTime>, NaiveDateTime, NaiveDateTime);
 
 impl Store {
     pub(crate) async fn insert_trigger(&self, trigger: &NewTrigger<'_>) -> Result<TriggerId, StoreError> {

@@ -140,9 +140,7 @@ impl Work {
         let passed_on = match self.processor.process(&event).await {
             Settlement::Done => true,
             Settlement::Redeliver(again) => self.pass_on(TO_QUEUE, &self.retry_queue, &again).await,
-            Settlement::DeadLetter => {
-                self.pass_on(DEAD_LETTER_EXCHANGE, event.event_type.as_str(), &event).await
-            }
+            Settlement::DeadLetter => self.pass_on(DEAD_LETTER_EXCHANGE, event.event_type.as_str(), &event).await,
         };
         // Not passed on: left unacknowledged, so that it goes back when the connection ends.
         if passed_on {

@@ -128,8 +128,9 @@ impl Broker {
     /// channel lives as long as the connection.
     async fn connect(&self, purpose: &str) -> Result<(Connection, Channel), lapin::Error> {
         let connecting = async {
-            let mut uri = AMQPUri::from_str(self.config.url.expose())
-                .map_err(|_| lapin::Error::from(lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Error)))?;
+            let mut uri = AMQPUri::from_str(self.config.url.expose()).map_err(|_| {
+                lapin::Error::from(lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Error))
+            })?;
             uri.query.heartbeat = Some(u16::try_from(self.config.heartbeat.get().as_secs()).unwrap_or(u16::MAX));
             let name = format!("mini-lambda-legacy {purpose}");
             let properties = ConnectionProperties::default().with_connection_name(name.into());

@@ -106,8 +106,7 @@ async fn start(
         cmd: Some(command),
         ..ExecConfig::default()
     };
-    let exec_id =
-        api.docker().create_exec(container, config).await.map_err(docker_failed("prepare a process"))?.id;
+    let exec_id = api.docker().create_exec(container, config).await.map_err(docker_failed("prepare a process"))?.id;
     match api.docker().start_exec(&exec_id, None).await.map_err(docker_failed("start a process"))? {
         StartExecResults::Attached { output, input } => Ok((exec_id, output, input)),
         StartExecResults::Detached => unreachable!("it was started attached"),
