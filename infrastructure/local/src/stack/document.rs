@@ -252,23 +252,41 @@ impl StackDocument {
     }
 }
 
-/// Indexes of `parts` such that each comes after what it depends on, otherwise as in the document.
+/// Indexes of `parts` in the order of the document, except that what a part depends on comes before it.
 ///
 /// # Errors
 /// The index of a part on a circle.
 pub(super) fn start_order(parts: &[(String, &str, &[String])]) -> Result<Vec<usize>, usize> {
-    let mut order: Vec<usize> = Vec::with_capacity(parts.len());
-    while order.len() < parts.len() {
-        let placed = |name: &String| order.iter().any(|&index| parts[index].1 == name);
-        let known = |name: &&String| parts.iter().any(|(_, other, _)| other == name);
-        let mut waiting = (0..parts.len()).filter(|index| !order.contains(index));
-        let first = waiting.clone().next().unwrap_or(0);
-        match waiting.find(|&index| parts[index].2.iter().filter(known).all(placed)) {
-            Some(next) => order.push(next),
-            None => return Err(first),
-        }
+    let mut order = Vec::with_capacity(parts.len());
+    let mut above = Vec::new();
+    for index in 0..parts.len() {
+        place(index, parts, &mut above, &mut order)?;
     }
     Ok(order)
+}
+
+/// Places a part behind what it depends on; `above` are the parts that wait for it.
+fn place(
+    index: usize,
+    parts: &[(String, &str, &[String])],
+    above: &mut Vec<usize>,
+    order: &mut Vec<usize>,
+) -> Result<(), usize> {
+    if order.contains(&index) {
+        return Ok(());
+    }
+    if above.contains(&index) {
+        return Err(index);
+    }
+    above.push(index);
+    for needed in parts[index].2 {
+        if let Some(other) = parts.iter().position(|(_, name, _)| name == needed) {
+            place(other, parts, above, order)?;
+        }
+    }
+    above.pop();
+    order.push(index);
+    Ok(())
 }
 
 fn is_name(text: &str) -> bool {
