@@ -66,7 +66,13 @@ async fn a_rollback_that_cannot_be_written_is_in_force_and_written_as_soon_as_it
     assert_eq!((status, &answer["persisted"]), (200, &json!(false)), "{answer}");
     assert!(answer["persist_error"].as_str().unwrap().contains("cannot write"), "{answer}");
     assert_eq!(gateway.side_of("k").await, "legacy");
-    assert!(gateway.status().await["reload_error"].as_str().unwrap().contains("not kept"));
+    // The poll adds that the file is gone; neither problem hides the other.
+    eventually("the status shows both", async || {
+        let status = gateway.status().await;
+        let shown = status["reload_error"].as_str().unwrap_or_default();
+        shown.contains("not kept") && shown.contains("the file is gone")
+    })
+    .await;
 
     fs::create_dir(&folder).unwrap();
     gateway.edit_rollout("[routes.invoke]\npercent = 100\n");

@@ -41,9 +41,17 @@ pub struct Control {
     metrics: Arc<Metrics>,
     live: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
-    /// What is wrong with the file, for people.
-    problem: Mutex<Option<String>>,
+    trouble: Mutex<Trouble>,
     path: PathBuf,
+}
+
+/// What is wrong with the file, for people.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Why the document in it is not in force.
+    document: Option<String>,
+    /// Why a rollback that is in force is not in it.
+    unkept: Option<String>,
 }
 
 /// What only one change at a time may touch.
@@ -137,7 +145,7 @@ impl Control {
             metrics,
             live: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(Writer { file, seen, unkept: BTreeSet::new() }),
-            problem: Mutex::new(None),
+            trouble: Mutex::default(),
             path,
         })
     }
@@ -159,10 +167,12 @@ impl Control {
         &self.path
     }
 
-    /// What is wrong with the document as it stands in the file.
+    /// What is wrong with the file: why its document is not in force, or why a rollback is not in it.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let trouble = self.trouble();
+        let parts: Vec<&str> = [&trouble.unkept, &trouble.document].into_iter().flatten().map(String::as_str).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     /// Reads the file if it is not as it was when it was last read or written, and puts it in force.
@@ -184,8 +194,7 @@ impl Control {
             Err(problems) => self.refuse(problems.to_string()),
             Ok(document) => {
                 let snapshot = self.adopt(&document, &writer.unkept);
-                self.metrics.document_read(true);
-                self.set_problem(None);
+                self.accepted();
                 tracing::info!(revision = snapshot.revision(), "rollout document in force");
             }
         }
@@ -194,9 +203,8 @@ impl Control {
     /// The file holds what was read or written last, so at most its problem has gone: it was missing
     /// or unreadable for a while.
     fn unchanged(&self, writer: &Writer, text: &str) {
-        if self.problem().is_some() && writer.unkept.is_empty() && self.parse(writer, text).is_ok() {
-            self.metrics.document_read(true);
-            self.set_problem(None);
+        if self.trouble().document.is_some() && self.parse(writer, text).is_ok() {
+            self.accepted();
         }
     }
 
@@ -222,8 +230,11 @@ impl Control {
         writer.seen = Some(changed);
         // Asking for a weight again is how an operator ends a rollback.
         writer.unkept.remove(&route);
+        if writer.unkept.is_empty() {
+            self.trouble().unkept = None;
+        }
         let after = self.adopt(&document, &writer.unkept);
-        self.set_problem(None);
+        self.accepted();
         let change = WeightChange { from: before.get(route).weight, to, epoch, revision: after.revision() };
         tracing::info!(
             route = %name, from_percent = change.from.percent(), to_percent = to.percent(),
@@ -247,7 +258,8 @@ impl Control {
         let (kept, set_aside) = match kept {
             Ok(aside) => (Ok(()), aside),
             Err(error) => {
-                self.set_problem(Some(format!("the rollback is in force but not kept: {}", chain(&error))));
+                let unkept = format!("a rollback is in force but not kept: {}", chain(&error));
+                self.trouble().unkept = Some(unkept);
                 (Err(error), None)
             }
         };
@@ -310,7 +322,8 @@ impl Control {
         }
         writer.seen = Some(changed);
         writer.unkept.clear();
-        self.set_problem(None);
+        self.trouble().unkept = None;
+        self.accepted();
         Ok(())
     }
 
@@ -342,16 +355,21 @@ impl Control {
         self.live.store(Arc::new(snapshot));
     }
 
-    fn refuse(&self, problem: String) {
-        self.metrics.document_read(false);
-        if self.problem().as_ref() != Some(&problem) {
-            tracing::error!(%problem, "rollout document refused; the state before it stays in force");
-        }
-        self.set_problem(Some(problem));
+    fn accepted(&self) {
+        self.metrics.document_read(true);
+        self.trouble().document = None;
     }
 
-    fn set_problem(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    fn refuse(&self, problem: String) {
+        self.metrics.document_read(false);
+        let known = self.trouble().document.replace(problem.clone());
+        if known.as_ref() != Some(&problem) {
+            tracing::error!(%problem, "rollout document refused; the state before it stays in force");
+        }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A change that panicked has left the state as a whole: it is replaced, never changed in place.
