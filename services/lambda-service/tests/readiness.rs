@@ -31,7 +31,7 @@ async fn it_starts_before_its_database_and_says_so() {
 
 #[tokio::test]
 async fn without_its_views_it_waits_for_them() {
-    let system = Setup::default().with("DATABASE__MIGRATE", false).spawn().await;
+    let system = Setup::default().with("DATABASE__MIGRATE", "false").spawn().await;
     testkit::eventually(SOON, || async {
         let Ok(ready) = system.try_send(reqwest::Method::GET, "/readyz", "").await else { return false };
         ready.body["missing"]["database"].as_str().is_some_and(|reason| reason.contains("does not exist"))
@@ -47,7 +47,7 @@ async fn without_its_views_it_waits_for_them() {
 #[tokio::test]
 async fn two_processes_cannot_share_a_journal() {
     let first = Setup::default().start().await;
-    let second = Setup::default().with("RECORDER__JOURNAL", first.journal().display()).spawn().await;
+    let second = Setup::default().with("RECORDER__JOURNAL", first.journal().to_str().unwrap()).spawn().await;
     let status = second.service.exited(SOON).await;
     assert_eq!(status.code(), Some(1));
     assert!(second.service.log().contains("in use by another process"), "{}", second.service.log());

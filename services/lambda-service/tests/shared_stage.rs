@@ -38,7 +38,7 @@ async fn shared_database() -> testkit::TestDatabase {
 }
 
 async fn shared_system() -> System {
-    let setup = Setup::default().database(shared_database().await).with("DATABASE__MIGRATE", false);
+    let setup = Setup::default().database(shared_database().await).with("DATABASE__MIGRATE", "false");
     setup.with("HTTP__BODY_LIMIT", "64 KiB").start().await
 }
 

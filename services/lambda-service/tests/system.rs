@@ -43,8 +43,8 @@ pub struct Answer {
 
 impl Setup {
     /// A setting by its environment name without the prefix, such as `POOL__MAX_WORKERS`.
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.settings.insert(format!("LAMBDA_SERVICE__{name}"), value.to_string());
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.insert(format!("LAMBDA_SERVICE__{name}"), value.into());
         self
     }
 

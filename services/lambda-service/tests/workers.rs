@@ -54,7 +54,7 @@ async fn deleting_one_function_leaves_anothers_same_code() {
 #[tokio::test]
 async fn a_burst_on_a_cold_function_starts_no_more_workers_than_slots() {
     let system = Arc::new(
-        Setup::default().with("POOL__MAX_CONCURRENCY", 3).with("DATABASE__ACQUIRE_TIMEOUT", "20s").start().await,
+        Setup::default().with("POOL__MAX_CONCURRENCY", "3").with("DATABASE__ACQUIRE_TIMEOUT", "20s").start().await,
     );
     let id = system.create("python3.11", COUNTER).await;
     let answers = burst(&system, &id, &json!({}), 60).await;
@@ -65,8 +65,10 @@ async fn a_burst_on_a_cold_function_starts_no_more_workers_than_slots() {
 
 #[tokio::test]
 async fn a_full_queue_is_answered_with_429() {
-    let setup =
-        Setup::default().with("POOL__MAX_CONCURRENCY", 1).with("POOL__MAX_QUEUE", 1).with("POOL__QUEUE_WAIT", "60s");
+    let setup = Setup::default()
+        .with("POOL__MAX_CONCURRENCY", "1")
+        .with("POOL__MAX_QUEUE", "1")
+        .with("POOL__QUEUE_WAIT", "60s");
     let system = Arc::new(setup.start().await);
     let id = system.create("python3.11", SLEEP).await;
     let filling = {
@@ -89,7 +91,7 @@ async fn a_full_queue_is_answered_with_429() {
 
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_worker_and_is_in_the_history() {
-    let system = Setup::default().with("POOL__MAX_CONCURRENCY", 1).start().await;
+    let system = Setup::default().with("POOL__MAX_CONCURRENCY", "1").start().await;
     let id = system.create("python3.11", SLEEP).await;
     system.invoke_and_leave(&id, Duration::from_millis(700)).await;
     assert_eq!(system.invoke(&id, &json!({"seconds": 0})).await["output"], 1, "the slot is free");
@@ -113,7 +115,7 @@ async fn idle_workers_are_stopped() {
 
 #[tokio::test]
 async fn more_functions_than_places_all_run() {
-    let system = Arc::new(Setup::default().with("POOL__MAX_WORKERS", 2).start().await);
+    let system = Arc::new(Setup::default().with("POOL__MAX_WORKERS", "2").start().await);
     let mut calls = JoinSet::new();
     for _ in 0..6 {
         let id = system.create("python3.11", COUNTER).await;

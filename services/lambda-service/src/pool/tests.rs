@@ -327,7 +327,7 @@ impl World {
                 match self.books.admit(&function, function.version(), || reply, &mut actions) {
                     Admission::Granted(grant) => {
                         self.idle -= 1;
-                        self.granted(grant, Some(&function));
+                        self.granted(&grant, Some(&function));
                     }
                     Admission::Queued(ticket) => self.waiting.push((reply, function.id, ticket)),
                     Admission::Full | Admission::Closed => {}
@@ -381,7 +381,7 @@ impl World {
                 Action::Grant(reply, grant) => {
                     self.idle -= 1;
                     self.no_longer_waits(reply);
-                    self.granted(grant, None);
+                    self.granted(&grant, None);
                 }
                 Action::Kill(_) => self.idle -= 1,
                 Action::Refuse(reply) | Action::Fail(reply, _) => self.no_longer_waits(reply),
@@ -389,7 +389,7 @@ impl World {
         }
     }
 
-    fn granted(&mut self, grant: Grant<(ModelWorker, crate::function::Version)>, wanted: Option<&Function>) {
+    fn granted(&mut self, grant: &Grant<(ModelWorker, crate::function::Version)>, wanted: Option<&Function>) {
         let slot = grant.slot();
         let ((function, serial), version) = grant.worker;
         if let Some(wanted) = wanted {
