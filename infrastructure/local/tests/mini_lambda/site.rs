@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,8 @@ use toml_edit::{DocumentMut, value};
 /// Longer than anything may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the tests need to know about the document's parts.
+/// The parts whose logs a failed test shows, and how much of each.
+const LOGS: [&str; 4] = ["legacy", "lambda-service", "gateway", "postgres"];
 const LOG_TAIL_LINES: usize = 40;
 
 /// A side of a route, as `x-served-by` names it.
@@ -47,7 +49,7 @@ pub fn programs() -> PathBuf {
 
 /// The documents of Mini-Lambda, copied to a folder of the test's own, and a place for data.
 pub struct Site {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Site {
@@ -56,13 +58,13 @@ impl Site {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // PostgreSQL's account has to pass.
-        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).expect("our own folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
         let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("mini-lambda");
         for file in fs::read_dir(documents).expect("the crate's own folder") {
             let file = file.expect("the crate's own folder").path();
             fs::copy(&file, folder.path().join(file.file_name().expect("a file"))).expect("room for a copy");
         }
-        let site = Self { folder };
+        let site = Self { folder: Arc::new(folder) };
         site.edit("stack.toml", |document| {
             document["urls"]["database"] = value("{postgres.url:mini_lambda}");
             let processes = document["process"].as_array_of_tables_mut().expect("it has processes");
@@ -109,7 +111,8 @@ impl Site {
             ..StackOptions::new(StackSource::read(&self.document()).expect("the documents are valid"))
         };
         let stack = Stack::start(options).await.unwrap_or_else(|error| panic!("{error}"));
-        System { stack, client: client() }
+        let logs = LOGS.map(|part| (part, stack.log_of(part)));
+        System { stack, client: client(), _last_words: LastWords(logs), _folder: Arc::clone(&self.folder) }
     }
 }
 
@@ -123,6 +126,9 @@ pub fn client() -> Client {
 pub struct System {
     pub stack: RunningStack,
     pub client: Client,
+    _last_words: LastWords,
+    /// As long as the stack runs in it.
+    _folder: Arc<TempDir>,
 }
 
 impl System {
@@ -178,15 +184,17 @@ impl System {
     }
 }
 
-impl Drop for System {
-    /// The folder of a failed test is gone with it, so what its parts said last is shown.
+/// The folder of a failed test is gone with it, so what its parts said last is shown.
+struct LastWords([(&'static str, PathBuf); LOGS.len()]);
+
+impl Drop for LastWords {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
         }
-        for part in ["legacy", "lambda-service", "gateway", "postgres"] {
-            let log = fs::read_to_string(self.stack.log_of(part)).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"target\":\"access\"")).collect();
+        for (part, path) in &self.0 {
+            let log = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"request_id\"")).collect();
             let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
             eprintln!("--- end of {part}'s log\n{}", tail.join("\n"));
         }

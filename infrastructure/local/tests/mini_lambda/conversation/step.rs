@@ -39,7 +39,9 @@ impl Case {
             "function_id": "[function]", "name": name.replace("{run}", "[run]"), "runtime": fields["runtime"],
             "created_at": "[time]",
         });
-        self.then(post("/api/v1/functions", &fields).answers(Reply::json(201, created)).captures("function", "/function_id"))
+        self.then(
+            post("/api/v1/functions", &fields).answers(Reply::json(201, created)).captures("function", "/function_id"),
+        )
     }
 }
 
@@ -182,5 +184,9 @@ impl std::fmt::Display for Request {
 
 fn shortened(body: &str) -> String {
     const SHOWN: usize = 200;
-    if body.chars().count() <= SHOWN { body.to_owned() } else { body.chars().take(SHOWN).chain("…".chars()).collect() }
+    if body.chars().count() <= SHOWN {
+        body.to_owned()
+    } else {
+        body.chars().take(SHOWN).chain("…".chars()).collect()
+    }
 }

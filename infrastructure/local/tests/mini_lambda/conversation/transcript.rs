@@ -94,11 +94,8 @@ impl Transcript {
             for (number, step) in case.steps.iter().enumerate() {
                 let home = step.request.home();
                 let key = step.request.key().map(|key| names.fill(key));
-                let answered = if partner.has(home) {
-                    Some(say(system, partner, step, &mut names).await)
-                } else {
-                    None
-                };
+                let answered =
+                    if partner.has(home) { Some(say(system, partner, step, &mut names).await) } else { None };
                 entries.push(Entry { case: index, step: number, home, answered, key });
             }
         }

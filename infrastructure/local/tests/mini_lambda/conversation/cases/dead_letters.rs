@@ -61,8 +61,7 @@ fn life() -> Case {
         .then(get("/api/v1/dlq?offset=1").answers(none()))
         // The defect: nothing is run again.
         .then(
-            post_text("/api/v1/dlq/{letter}/retry", "")
-                .answers(Reply::json(200, json!({"status": "retry initiated"}))),
+            post_text("/api/v1/dlq/{letter}/retry", "").answers(Reply::json(200, json!({"status": "retry initiated"}))),
         )
         .then(get(DLQ).answers(Reply::json(200, json!([letter("[text]")]))))
         .then(delete("/api/v1/dlq/{letter}").answers(Reply::empty(204)))

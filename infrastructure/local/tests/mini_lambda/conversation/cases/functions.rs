@@ -72,9 +72,7 @@ fn defaults() -> Case {
 }
 
 fn newest_first() -> Case {
-    let summary = |name: &str| {
-        json!({"function_id": format!("[{name}]"), "name": format!("[run] {name}"), "runtime": "python3.9", "created_at": "[time]"})
-    };
+    let summary = |name: &str| json!({"function_id": format!("[{name}]"), "name": format!("[run] {name}"), "runtime": "python3.9", "created_at": "[time]"});
     let create = |name: &'static str| {
         let fields = json!({"name": format!("{{run}} {name}"), "runtime": "python3.9", "code": ECHO});
         post(FUNCTIONS, &fields).answers(Reply::json(201, summary(name))).captures(name, "/function_id")
@@ -140,7 +138,8 @@ fn with_fields(name: &str, fields: &Value) -> Value {
 }
 
 fn refused() -> impl Iterator<Item = Case> {
-    let texts = [("no body", ""), ("not JSON", "{\"name\":"), ("two values", "{} {}"), ("null", "null"), ("a list", "[]")];
+    let texts =
+        [("no body", ""), ("not JSON", "{\"name\":"), ("two values", "{} {}"), ("null", "null"), ("a list", "[]")];
     let texts = texts.map(|(name, text)| (name, text.to_owned(), "invalid_request"));
     let cases = [
         ("no name", json!({"name": null}), "invalid_request"),
@@ -179,16 +178,18 @@ fn refused() -> impl Iterator<Item = Case> {
 }
 
 fn unknown_ids() -> impl Iterator<Item = Case> {
-    [UNKNOWN, "nope", "00000000-0000-0000-0000-000000000000", "%20", "a%2Fb", "%27%20OR%201=1", "ü"].into_iter().map(|id| {
-        let function = format!("{FUNCTIONS}/{id}");
-        Case::new(format!("no function has the id {id}"))
-            .then(get(&function).answers(Reply::refused(404, "function_not_found")))
-            .then(put(&function, &json!({})).answers(Reply::refused(501, "not_implemented")))
-            .then(delete(&function).answers(Reply::refused(404, "not_found")))
-            .then(get(&format!("{function}/executions")).answers(no_executions()))
-            .then(post(&format!("{function}/invoke"), &json!({})).answers_apart(
-                Reply::refused(500, "failed_to_get_function"),
-                Reply::refused(404, "function_not_found"),
-            ))
-    })
+    [UNKNOWN, "nope", "00000000-0000-0000-0000-000000000000", "%20", "a%2Fb", "%27%20OR%201=1", "ü"].into_iter().map(
+        |id| {
+            let function = format!("{FUNCTIONS}/{id}");
+            Case::new(format!("no function has the id {id}"))
+                .then(get(&function).answers(Reply::refused(404, "function_not_found")))
+                .then(put(&function, &json!({})).answers(Reply::refused(501, "not_implemented")))
+                .then(delete(&function).answers(Reply::refused(404, "not_found")))
+                .then(get(&format!("{function}/executions")).answers(no_executions()))
+                .then(post(&format!("{function}/invoke"), &json!({})).answers_apart(
+                    Reply::refused(500, "failed_to_get_function"),
+                    Reply::refused(404, "function_not_found"),
+                ))
+        },
+    )
 }

@@ -120,9 +120,8 @@ impl Language {
     /// However a function ends, the answer is 200 and says how.
     fn outcomes(&self) -> impl Iterator<Item = Case> {
         let event = json!({"n": 7});
-        let with_log = |status: &str, error: &str| {
-            Reply::invoked(json!({"status": status, "error": error, "logs": "[text]"}))
-        };
+        let with_log =
+            |status: &str, error: &str| Reply::invoked(json!({"status": status, "error": error, "logs": "[text]"}));
         let printed = |output: Value| Reply::invoked(json!({"status": "success", "output": output, "logs": "[text]"}));
         let exit = "the function exited with status 3 before it answered";
         let table = [
@@ -175,8 +174,8 @@ impl Language {
     /// The monolith stores the handler's name and calls `handler` all the same (defect).
     fn handler(&self) -> Case {
         let fields = json!({"runtime": self.runtime, "code": self.has_two, "handler": "index.main"});
-        let step = post(INVOKE, &json!({}))
-            .answers_apart(Reply::returned(json!("handler")), Reply::returned(json!("main")));
+        let step =
+            post(INVOKE, &json!({})).answers_apart(Reply::returned(json!("handler")), Reply::returned(json!("main")));
         ended(Case::new(format!("{}: the handler's name", self.runtime)).with_function_of(fields).then(step))
     }
 
@@ -189,7 +188,11 @@ impl Language {
                 "Duration": "[number]", "MemoryUsed": "[number]",
             })
         };
-        let failure = if self.runtime == PYTHON.runtime { "ZeroDivisionError: division by zero" } else { "Error: division by zero" };
+        let failure = if self.runtime == PYTHON.runtime {
+            "ZeroDivisionError: division by zero"
+        } else {
+            "Error: division by zero"
+        };
         let failed = json!({"status": "failed", "error": failure, "logs": "[text]"});
         let listed = json!({
             "count": 3,

@@ -32,7 +32,8 @@ fn trigger(name: &str, cron_expression: &str, timezone: &str) -> Value {
 }
 
 fn life() -> Case {
-    let nightly = json!({"name": "nightly", "cron_expression": "0 0 3 * * *", "timezone": "Europe/Berlin", "enabled": true});
+    let nightly =
+        json!({"name": "nightly", "cron_expression": "0 0 3 * * *", "timezone": "Europe/Berlin", "enabled": true});
     Case::new("life of a cron trigger")
         .with_function("python3.11", ECHO)
         .then(get(TRIGGERS).answers(none()))
