@@ -1,2 +1,60 @@
-//! strangler
-fn main() {}
+//! `strangler`, the operator's command line.
+//!
+//! Results go to standard output, progress and errors to standard error. Exit status: 0 when it was
+//! done, 1 when it could not be done, 2 when what was asked makes no sense (usage, settings).
+
+mod admin;
+mod arguments;
+mod command;
+mod connection;
+mod output;
+mod stack;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use arguments::{Arguments, Command, DbCommand};
+use clap::{Parser as _, error::ErrorKind};
+use output::{Output, Refused};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are answers; anything else about the words of the call is status 2.
+        Err(error) => {
+            let status = u8::from(!matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)) * 2;
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let output = Output::new(arguments.output);
+    match run(arguments, &output) {
+        Ok(status) => status,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(if error.is::<Refused>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let connect = || connection::find(&arguments.connection);
+        match arguments.command {
+            Command::Dev(options) => command::dev::run(options, &arguments.connection, output).await,
+            Command::Demo(options) => command::demo::run(options, &arguments.connection, output).await,
+            Command::Validate { config } => command::validate::run(&config, output).await,
+            Command::Doctor => command::doctor::run(&arguments.connection, output),
+            Command::Routes => command::routes::run(&connect()?, output).await,
+            Command::Weight(change) => command::weight::run(&connect()?, change, output).await,
+            Command::Rollback(target) => command::rollback::run(&connect()?, target, output).await,
+            Command::Status(options) => command::status::run(&connect()?, options, output).await,
+            Command::Db(DbCommand::Plan(target)) => command::db::plan(target, output).await,
+            Command::Db(DbCommand::Apply(target)) => command::db::apply(target, output).await,
+            Command::Db(DbCommand::Remove { target, confirm }) => command::db::remove(target, confirm, output).await,
+            Command::Completions { shell } => Ok(command::completions::run(shell)),
+        }
+    })
+}

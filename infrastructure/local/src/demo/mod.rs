@@ -1,0 +1,62 @@
+//! The demonstration: Mini-Lambda's functions move from the monolith to the lambda service and
+//! back, under steady traffic, and nothing fails.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `functions` | the functions that are created, their events and what each must answer |
+//! | `platform` | a client of Mini-Lambda's REST API, through the gateway |
+//! | `rollout_file` | editing percentages as a person would |
+//! | `traffic` | the requests, at a steady rate |
+//! | `tally` | what came back, by side, by second and by step |
+//! | `scenario` | the steps, and the checks that make it fail |
+//! | `screen` | the live table and the summary |
+
+mod functions;
+mod platform;
+mod rollout_file;
+mod scenario;
+mod screen;
+mod tally;
+mod traffic;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use scenario::{Summary, run};
+pub use screen::Screen;
+
+/// The running system that is shown.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Address of the gateway, such as `http://127.0.0.1:8080`.
+    pub gateway: String,
+    /// Address of its admin API.
+    pub admin: String,
+    /// Token for the admin API.
+    pub token: String,
+    /// The rollout document that the gateway watches.
+    pub rollout_file: PathBuf,
+}
+
+/// How much traffic, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long each step takes.
+    pub step: Duration,
+    /// Functions that exist, each a key of the split.
+    pub keys: usize,
+    /// How many of them are called (the others are only read), each by its own warm process.
+    pub called: usize,
+    /// Calls begun each second.
+    pub calls_per_s: u32,
+    /// Reads begun each second.
+    pub reads_per_s: u32,
+    /// The most requests at a time; a request that finds no place waits.
+    pub at_a_time: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        // Calls: what the monolith, which starts a process for each, can take on two cores.
+        Self { step: Duration::from_secs(8), keys: 2_000, called: 64, calls_per_s: 20, reads_per_s: 300, at_a_time: 64 }
+    }
+}

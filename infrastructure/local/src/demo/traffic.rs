@@ -1,0 +1,118 @@
+//! Steady traffic: calls of some functions and reads of all of them.
+
+use std::{sync::Arc, time::Instant};
+
+use domain::FunctionId;
+use serde_json::Value;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::{Duration, MissedTickBehavior, interval},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Pace, functions::Kind, platform::Platform, tally::Sample};
+
+/// One function that exists.
+#[derive(Clone, Copy)]
+pub(super) struct Function {
+    pub(super) id: FunctionId,
+    pub(super) kind: &'static Kind,
+}
+
+/// Traffic that runs until it is stopped.
+pub(super) struct Traffic {
+    stop: CancellationToken,
+    streams: Vec<JoinHandle<()>>,
+    requests: TaskTracker,
+}
+
+impl Traffic {
+    /// Begins the traffic; what comes back goes to `samples`.
+    pub(super) fn start(
+        platform: &Platform,
+        functions: &Arc<[Function]>,
+        pace: Pace,
+        samples: mpsc::UnboundedSender<Sample>,
+    ) -> Self {
+        let stream = Stream {
+            platform: platform.clone(),
+            functions: Arc::clone(functions),
+            samples,
+            places: Arc::new(Semaphore::new(pace.at_a_time)),
+            requests: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let (stop, requests) = (stream.stop.clone(), stream.requests.clone());
+        let calls = tokio::spawn(stream.clone().run(true, pace.calls_per_s, pace.called));
+        let reads = tokio::spawn(stream.run(false, pace.reads_per_s, pace.keys));
+        Self { stop, streams: vec![calls, reads], requests }
+    }
+
+    /// Begins no more requests and waits for those that are out.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        for stream in self.streams {
+            stream.await?;
+        }
+        self.requests.close();
+        self.requests.wait().await;
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Stream {
+    platform: Platform,
+    functions: Arc<[Function]>,
+    samples: mpsc::UnboundedSender<Sample>,
+    places: Arc<Semaphore>,
+    requests: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Stream {
+    /// Begins `per_s` requests a second, over the first `keys` functions in turn.
+    async fn run(self, is_call: bool, per_s: u32, keys: usize) {
+        let mut ticks = interval(Duration::from_secs(1) / per_s.max(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for number in 0_u64.. {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let key = usize::try_from(number).unwrap_or(0) % keys.min(self.functions.len()).max(1);
+            let (stream, function) = (self.clone(), self.functions[key]);
+            self.requests.spawn(async move {
+                let started = Instant::now();
+                let outcome = if is_call { stream.call(function, number).await } else { stream.read(function).await };
+                let outcome = outcome.map_err(|error| format!("{}: {error:#}", function.kind.name));
+                // The collector is gone only when the demonstration was broken off.
+                let _ = stream.samples.send(Sample { key, is_call, started, outcome });
+                drop(place);
+            });
+        }
+    }
+
+    async fn call(&self, function: Function, number: u64) -> anyhow::Result<(super::platform::Side, u64)> {
+        let served = self.platform.invoke(function.id, &function.kind.event(number)).await?;
+        let answer = &served.answer;
+        let output = match &answer.output {
+            Some(raw) => serde_json::from_str(raw.get())?,
+            None => Value::Null,
+        };
+        function.kind.check(number, answer.status, &output, &answer.error).map_err(anyhow::Error::msg)?;
+        Ok((served.side, micros(served.latency)))
+    }
+
+    async fn read(&self, function: Function) -> anyhow::Result<(super::platform::Side, u64)> {
+        let served = self.platform.read(function.id).await?;
+        anyhow::ensure!(served.answer.function_id == function.id, "another function came back");
+        Ok((served.side, micros(served.latency)))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

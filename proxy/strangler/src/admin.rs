@@ -1,0 +1,194 @@
+//! Client of the gateway's admin API.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Method, StatusCode};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{arguments::Note, connection::Connection, output::Refused};
+
+/// Answers come from memory; a gateway that needs longer is in trouble that should be seen.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `GET /api/v1/routes`
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Routes {
+    pub(crate) routes: Vec<Route>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Route {
+    pub(crate) name: String,
+    pub(crate) methods: Vec<String>,
+    pub(crate) path: String,
+    pub(crate) key: String,
+    pub(crate) legacy: Option<String>,
+    pub(crate) candidate: Option<String>,
+    pub(crate) fallback: bool,
+    pub(crate) percent: f64,
+    pub(crate) stage: String,
+    pub(crate) epoch: u64,
+}
+
+/// `GET /api/v1/status`; counters only ever grow while the gateway runs.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Status {
+    pub(crate) revision: u64,
+    pub(crate) rollout_file: String,
+    pub(crate) reload_error: Option<String>,
+    pub(crate) started_at: String,
+    pub(crate) uptime_seconds: f64,
+    pub(crate) routes: Vec<RouteStatus>,
+    pub(crate) upstreams: Vec<UpstreamStatus>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct RouteStatus {
+    pub(crate) name: String,
+    pub(crate) stage: String,
+    pub(crate) percent: f64,
+    pub(crate) epoch: u64,
+    pub(crate) fallbacks: u64,
+    pub(crate) sides: Sides,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Sides {
+    pub(crate) legacy: Side,
+    pub(crate) candidate: Side,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Side {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    pub(crate) in_flight: i64,
+    pub(crate) latency: Histogram,
+}
+
+/// How many answers took at most `le_seconds[i]`, for each `i`; slower ones are in the count of
+/// requests alone.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Histogram {
+    pub(crate) le_seconds: Vec<f64>,
+    pub(crate) counts: Vec<u64>,
+    pub(crate) sum_seconds: f64,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct UpstreamStatus {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) healthy: bool,
+}
+
+/// `PUT /api/v1/routes/{name}/weight`
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct WeightChanged {
+    pub(crate) route: String,
+    pub(crate) from_percent: f64,
+    pub(crate) to_percent: f64,
+    pub(crate) epoch: u64,
+    pub(crate) revision: u64,
+}
+
+/// `POST /api/v1/rollback` and `POST /api/v1/routes/{name}/rollback`
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct RolledBack {
+    pub(crate) routes: Vec<RouteRolledBack>,
+    pub(crate) revision: u64,
+    /// False when the change is in force but could not be written to the rollout file.
+    pub(crate) persisted: bool,
+    /// Why it could not be written.
+    pub(crate) persist_error: Option<String>,
+    /// Where a rollout file that could not be read was put.
+    pub(crate) set_aside: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct RouteRolledBack {
+    pub(crate) route: String,
+    pub(crate) from_percent: f64,
+    pub(crate) epoch: u64,
+}
+
+/// The admin API of one gateway.
+pub(crate) struct Admin<'a> {
+    connection: &'a Connection,
+    client: Client,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: String,
+    message: String,
+}
+
+impl<'a> Admin<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> anyhow::Result<Self> {
+        let client = Client::builder().timeout(TIMEOUT).no_proxy().build().context("cannot make an HTTP client")?;
+        Ok(Self { connection, client })
+    }
+
+    pub(crate) async fn routes(&self) -> anyhow::Result<Routes> {
+        self.call(Method::GET, &["routes"], None).await
+    }
+
+    pub(crate) async fn status(&self) -> anyhow::Result<Status> {
+        self.call(Method::GET, &["status"], None).await
+    }
+
+    pub(crate) async fn set_weight(&self, route: &str, percent: f64, note: &Note) -> anyhow::Result<WeightChanged> {
+        let mut body = noted(note);
+        body["percent"] = json!(percent);
+        self.call(Method::PUT, &["routes", route, "weight"], Some(body)).await
+    }
+
+    pub(crate) async fn roll_back(&self, route: Option<&str>, note: &Note) -> anyhow::Result<RolledBack> {
+        match route {
+            Some(route) => self.call(Method::POST, &["routes", route, "rollback"], Some(noted(note))).await,
+            None => self.call(Method::POST, &["rollback"], Some(noted(note))).await,
+        }
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &[&str], body: Option<Value>) -> anyhow::Result<T> {
+        let admin = &self.connection.admin;
+        let mut url = reqwest::Url::parse(admin)
+            .map_err(|error| Refused(format!("`{admin}` is not the address of an admin API: {error}")))?;
+        url.path_segments_mut()
+            .map_err(|()| Refused(format!("`{admin}` is not the address of an admin API")))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            // Escapes each part, so that no route name can reach another path.
+            .extend(path);
+        let mut request = self.client.request(method, url).bearer_auth(&self.connection.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer =
+            request.send().await.with_context(|| format!("the gateway's admin API at {admin} does not answer"))?;
+        let status = answer.status();
+        let text = answer.text().await.with_context(|| format!("the answer of {admin} broke off"))?;
+        if status.is_success() {
+            return serde_json::from_str(&text)
+                .with_context(|| format!("{admin} answered what is no admin API's answer"));
+        }
+        let error: ErrorBody = match serde_json::from_str(&text) {
+            Ok(error) => error,
+            Err(_) => bail!("{admin} answered {status}; is it the gateway's admin API?"),
+        };
+        let said = format!("the gateway refused: {} ({})", error.message, error.error);
+        match status {
+            StatusCode::UNAUTHORIZED => bail!("{said}; is the token of another gateway?"),
+            status if status.is_client_error() => Err(Refused(said).into()),
+            _ => bail!("{said}"),
+        }
+    }
+}
+
+fn noted(note: &Note) -> Value {
+    let actor = note.actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
+    json!({"reason": note.reason, "actor": actor})
+}

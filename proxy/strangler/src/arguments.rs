@@ -1,0 +1,224 @@
+//! The words of the command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Move live traffic from a legacy system to new services, a slice at a time, and back.
+#[derive(Debug, Parser)]
+#[command(name = "strangler", version, about, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    /// How results are printed
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables and sentences, for people
+    Table,
+    /// One JSON document (`status --watch`: one a line)
+    Json,
+}
+
+/// Which gateway to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArguments {
+    /// Address of the gateway's admin API [default: that of the stack in --data]
+    #[arg(long, global = true, env = "STRANGLER_ADMIN", value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// File that holds the admin API's token; STRANGLER_TOKEN may hold the token itself
+    #[arg(long, global = true, env = "STRANGLER_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Data folder of the stack that `dev` runs
+    #[arg(long, global = true, env = "STRANGLER_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole system on this machine until Ctrl-C
+    Dev(DevArguments),
+    /// Show a migration: real functions under steady traffic, moved from legacy to candidate and back
+    Demo(DemoArguments),
+    /// Check a gateway's settings and rollout file, and name every problem
+    Validate {
+        /// The gateway's settings
+        #[arg(value_name = "GATEWAY.TOML")]
+        config: PathBuf,
+    },
+    /// Check this machine for what `dev` and `demo` need
+    Doctor,
+    /// List the routes, their two sides and their percentages
+    Routes,
+    /// Send a percentage of a route's keys to the candidate
+    Weight(WeightArguments),
+    /// Send everything back to legacy, at once
+    Rollback(RollbackArguments),
+    /// Show both sides of every route: requests, errors, latency, share asked and share observed
+    Status(StatusArguments),
+    /// The shared database: views for the candidate over the monolith's tables
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Which stack to run, and where.
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    /// Description of the system [default: Mini-Lambda]
+    #[arg(long, value_name = "STACK.TOML")]
+    pub(crate) stack: Option<PathBuf>,
+}
+
+/// How the demonstration runs.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Keep everything running at the end and print the addresses
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// How long each step takes
+    #[arg(long, default_value = "8s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) step: Duration,
+    /// Calls at a time
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) callers: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WeightArguments {
+    /// Name of the route
+    pub(crate) route: String,
+    /// Share of keys on the candidate, in percent: 0 to 100, at most two decimals
+    #[arg(value_parser = percent)]
+    pub(crate) percent: f64,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct RollbackArguments {
+    /// Name of the route
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) route: Option<String>,
+    /// Every route
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+/// What goes into the record of a change.
+#[derive(Debug, Args)]
+pub(crate) struct Note {
+    /// Why
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Who [default: the name of the user]
+    #[arg(long, env = "STRANGLER_ACTOR")]
+    pub(crate) actor: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Show it again and again, with what happened in between
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Time between two looks
+    #[arg(long, default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) interval: Duration,
+    /// End after this many looks
+    #[arg(long, requires = "watch", value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Print what `apply` would change, and change nothing
+    Plan(DbTarget),
+    /// Make the candidate's views as the mapping says
+    Apply(DbTarget),
+    /// Drop the candidate's views; tables and rows stay
+    Remove {
+        #[command(flatten)]
+        target: DbTarget,
+        /// Do it; without this the statements are printed
+        #[arg(long)]
+        confirm: bool,
+    },
+}
+
+/// Which database, by which mapping.
+#[derive(Debug, Args)]
+pub(crate) struct DbTarget {
+    /// The mapping file
+    #[arg(long, value_name = "MAPPING.TOML")]
+    pub(crate) mapping: PathBuf,
+    /// File that holds the database's address; STRANGLER_DATABASE_URL may hold the address itself
+    #[arg(long, env = "STRANGLER_DATABASE_URL_FILE", value_name = "FILE")]
+    pub(crate) database_url_file: Option<PathBuf>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let text = text.strip_suffix('%').unwrap_or(text);
+    let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    text.parse::<f64>()
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent) && decimals <= 2)
+        .ok_or_else(|| "write 0 to 100 with at most two decimals, such as 10 or 0.5".to_owned())
+}
+
+/// `500ms`, `2s`, `1m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number with a unit, such as 500ms, 2s or 1m".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let duration = match &text[digits..] {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err(wrong()),
+    };
+    if duration.is_zero() { Err(wrong()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_words_agree_with_each_other() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn percentages_have_two_decimals_at_most() {
+        for (text, expected) in [("10", Some(10.0)), ("0.55%", Some(0.55)), ("100", Some(100.0))] {
+            assert_eq!(percent(text).ok(), expected, "{text}");
+        }
+        for text in ["", "-1", "100.01", "0.555", "NaN", "inf", "1e1%%"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        for text in ["", "5", "s", "0s", "5h", "-5s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `strangler dev`: a whole system on this machine, until Ctrl-C.
+
+use std::{path::Path, process::ExitCode};
+
+use local_stack::{Ended, StackOptions};
+use serde_json::json;
+
+use crate::{
+    arguments::{ConnectionArguments, DevArguments},
+    connection,
+    output::Output,
+    stack,
+};
+
+pub(crate) async fn run(
+    options: DevArguments,
+    connection: &ConnectionArguments,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let source = stack::source(options.stack.as_deref())?;
+    let data_folder = connection.data.clone();
+    let Some(running) = stack::start(StackOptions { data_folder, ..StackOptions::new(source) }, output).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let data = running.data_folder().to_owned();
+    connection::leave(&running)?;
+    output.result(&json!({"urls": running.urls(), "data": data}), || described(&running.urls().clone(), &data))?;
+    let ended = running.wait().await;
+    output.progress("stopping");
+    running.stop().await;
+    match ended {
+        Ended::Signal => Ok(ExitCode::SUCCESS),
+        Ended::Failed(error) => Err(error.into()),
+    }
+}
+
+fn described(urls: &std::collections::BTreeMap<String, String>, data: &Path) -> String {
+    let mut lines: Vec<String> = urls.iter().map(|(name, url)| format!("{name:<16} {url}")).collect();
+    lines.push(format!("{:<16} {}", "data", data.display()));
+    lines.push(format!("{:<16} {}", "rollout file", data.join("rollout.toml").display()));
+    lines.push("running; Ctrl-C stops everything".to_owned());
+    lines.join("\n")
+}

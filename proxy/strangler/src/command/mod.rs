@@ -1,0 +1,17 @@
+//! What each word of the command line does.
+
+pub(crate) mod completions;
+pub(crate) mod db;
+pub(crate) mod demo;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod rollback;
+pub(crate) mod routes;
+pub(crate) mod status;
+pub(crate) mod validate;
+pub(crate) mod weight;
+
+/// A percentage with as many decimals as it needs.
+fn percent(value: f64) -> String {
+    format!("{value} %")
+}

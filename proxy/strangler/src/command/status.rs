@@ -1,0 +1,183 @@
+//! `strangler status [--watch]`
+
+use std::process::ExitCode;
+
+use crate::{
+    admin::{Admin, RouteStatus, Side, Status},
+    arguments::StatusArguments,
+    connection::Connection,
+    output::{Output, line},
+};
+
+/// Clears the terminal and goes to its top left corner.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+pub(crate) async fn run(
+    connection: &Connection,
+    options: StatusArguments,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let admin = Admin::new(connection)?;
+    let mut previous: Option<Status> = None;
+    let mut left = if options.watch { options.count.unwrap_or(u64::MAX) } else { 1 };
+    let mut ticks = tokio::time::interval(options.interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while left > 0 {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = tokio::signal::ctrl_c() => break,
+        }
+        let status = admin.status().await?;
+        // A restarted gateway counts from zero again.
+        let before = previous.take().filter(|before| before.started_at == status.started_at);
+        let seconds = before.as_ref().map(|before| status.uptime_seconds - before.uptime_seconds);
+        output.result(&status, || {
+            let screen = if options.watch && output.is_live() { CLEAR } else { "" };
+            format!("{screen}{}", text(&status, before.as_ref(), seconds, *output))
+        })?;
+        previous = Some(status);
+        left -= 1;
+    }
+    if options.watch && output.is_live() {
+        line("");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One look: since the gateway's start, or since the previous look.
+fn text(status: &Status, previous: Option<&Status>, seconds: Option<f64>, output: Output) -> String {
+    let header = [
+        "route",
+        "stage",
+        "asked",
+        "observed",
+        "side",
+        "requests",
+        "/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "errors",
+        "fallbacks",
+    ];
+    let mut table = output.table(&header, 2..4);
+    for column in 5..12 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    for route in &status.routes {
+        let before = previous.and_then(|status| status.routes.iter().find(|before| before.name == route.name));
+        for row in rows(route, before, seconds) {
+            table.add_row(row);
+        }
+    }
+    let since = if seconds.is_some() { "since the last look" } else { "since the gateway started" };
+    let upstreams: Vec<String> = status
+        .upstreams
+        .iter()
+        .map(|upstream| {
+            format!("{} {} {}", upstream.name, upstream.address, if upstream.healthy { "up" } else { "DOWN" })
+        })
+        .collect();
+    let mut text = format!("{table}\n{since}; revision {}; {}", status.revision, upstreams.join(", "));
+    if let Some(error) = &status.reload_error {
+        text.push_str(&format!("\nthe rollout file was refused, the state above stays in force: {error}"));
+    }
+    text
+}
+
+/// A row for each side that the route has.
+fn rows(route: &RouteStatus, before: Option<&RouteStatus>, seconds: Option<f64>) -> Vec<Vec<String>> {
+    let legacy = Window::between(&route.sides.legacy, before.map(|before| &before.sides.legacy));
+    let candidate = Window::between(&route.sides.candidate, before.map(|before| &before.sides.candidate));
+    let total = legacy.requests + candidate.requests;
+    let observed = match total {
+        0 => "-".to_owned(),
+        total => format!("{:.1} %", candidate.requests as f64 * 100.0 / total as f64),
+    };
+    let fallbacks = route.fallbacks - before.map_or(0, |before| before.fallbacks.min(route.fallbacks));
+    let mut rows = Vec::new();
+    for (side, window) in [("legacy", legacy), ("candidate", candidate)] {
+        let first = rows.is_empty();
+        let once = |text: String| if first { text } else { String::new() };
+        rows.push(vec![
+            once(route.name.clone()),
+            once(route.stage.clone()),
+            once(super::percent(route.percent)),
+            once(observed.clone()),
+            side.to_owned(),
+            window.requests.to_string(),
+            seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.0}", window.requests as f64 / seconds)),
+            window.quantile_ms(0.50),
+            window.quantile_ms(0.95),
+            window.quantile_ms(0.99),
+            window.errors.to_string(),
+            once(fallbacks.to_string()),
+        ]);
+    }
+    rows
+}
+
+/// What one side did between two looks.
+struct Window {
+    requests: u64,
+    errors: u64,
+    le_seconds: Vec<f64>,
+    /// How many answers were at most as slow as the bound of the same index.
+    counts: Vec<u64>,
+}
+
+impl Window {
+    fn between(now: &Side, before: Option<&Side>) -> Self {
+        let since = |now: u64, before: Option<u64>| now.saturating_sub(before.unwrap_or(0));
+        let counts = now.latency.counts.iter().enumerate();
+        Self {
+            requests: since(now.requests, before.map(|side| side.requests)),
+            errors: since(now.errors, before.map(|side| side.errors)),
+            le_seconds: now.latency.le_seconds.clone(),
+            counts: counts
+                .map(|(i, count)| since(*count, before.and_then(|side| side.latency.counts.get(i).copied())))
+                .collect(),
+        }
+    }
+
+    /// A quantile, linear within its bucket as Prometheus's `histogram_quantile` has it; `>` the
+    /// last bound when it lies above.
+    fn quantile_ms(&self, quantile: f64) -> String {
+        if self.requests == 0 {
+            return "-".to_owned();
+        }
+        let rank = quantile * self.requests as f64;
+        let mut below = (0.0, 0.0);
+        for (bound, count) in self.le_seconds.iter().zip(&self.counts) {
+            let count = *count as f64;
+            if count >= rank {
+                let (from, passed) = below;
+                let share = if count > passed { (rank - passed) / (count - passed) } else { 1.0 };
+                return format!("{:.1}", (from + (bound - from) * share) * 1_000.0);
+            }
+            below = (*bound, count);
+        }
+        self.le_seconds.last().map_or_else(|| "-".to_owned(), |last| format!(">{:.0}", last * 1_000.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::Histogram;
+
+    fn side(requests: u64, counts: &[u64]) -> Side {
+        let latency = Histogram { le_seconds: vec![0.001, 0.01, 0.1], counts: counts.to_vec(), sum_seconds: 0.0 };
+        Side { requests, errors: 0, in_flight: 0, latency }
+    }
+
+    #[test]
+    fn a_window_is_what_happened_since_the_last_look() {
+        let window = Window::between(&side(30, &[10, 20, 25]), Some(&side(10, &[10, 10, 10])));
+        assert_eq!((window.requests, window.counts.as_slice()), (20, [0, 10, 15].as_slice()));
+        assert_eq!(window.quantile_ms(0.25), "5.5");
+        assert_eq!(window.quantile_ms(0.99), ">100");
+    }
+}

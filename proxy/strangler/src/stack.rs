@@ -1,0 +1,47 @@
+//! Starting a stack and showing its progress.
+
+use std::path::Path;
+
+use local_stack::{Event, RunningStack, Stack, StackError, StackOptions, StackSource};
+use tokio::sync::mpsc;
+
+use crate::output::{Output, Refused};
+
+/// The stack that a file describes, or Mini-Lambda.
+pub(crate) fn source(document: Option<&Path>) -> anyhow::Result<StackSource> {
+    let read = match document {
+        Some(document) => StackSource::read(document),
+        None => StackSource::mini_lambda(),
+    };
+    read.map_err(|error| Refused(format!("{:#}", anyhow::Error::new(error))).into())
+}
+
+/// Starts a stack; `None` when Ctrl-C came first, and then everything is down again.
+pub(crate) async fn start(options: StackOptions, output: &Output) -> anyhow::Result<Option<RunningStack>> {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let shown = *output;
+    // Ends by itself: with the stack, the last sender goes.
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            show(&event, shown);
+        }
+    });
+    match Stack::start(StackOptions { events: Some(sender), ..options }).await {
+        Ok(running) => Ok(Some(running)),
+        Err(StackError::Interrupted) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn show(event: &Event, output: Output) {
+    match event {
+        Event::Ready { part, took } => output.progress(&format!("{part:<16} ready in {:.1} s", took.as_secs_f64())),
+        Event::Restarting { part, reason, after } => {
+            output.progress(&format!("{part:<16} {reason}; starting it again in {:.1} s", after.as_secs_f64()));
+        }
+        Event::Stopped { part, killed: true } => {
+            output.progress(&format!("{part:<16} killed: it did not stop within its deadline"));
+        }
+        Event::Starting { .. } | Event::Stopped { .. } => {}
+    }
+}
