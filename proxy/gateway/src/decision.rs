@@ -18,7 +18,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// Both, in the order of [`Side::index`].
+    /// Both, in the order they are declared.
     pub const ALL: [Self; 2] = [Self::Legacy, Self::Candidate];
 
     /// The name in metrics, log, headers and API.
@@ -50,7 +50,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, in the order of [`Reason::index`].
+    /// All of them, in the order they are declared.
     pub const ALL: [Self; 4] = [Self::OnlySide, Self::Stage, Self::Weight, Self::Fallback];
 
     /// The name in metrics, log and API.

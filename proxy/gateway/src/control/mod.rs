@@ -185,13 +185,13 @@ impl Control {
             Ok(Some(text)) if writer.seen.as_ref() == Some(&text) => return self.unchanged(&writer, &text),
             Ok(Some(text)) => text,
             Ok(None) if writer.seen.is_none() => return,
-            Ok(None) => return self.refuse("the file is gone; put it back".to_owned()),
-            Err(error) => return self.refuse(chain(&error)),
+            Ok(None) => return self.refuse("the file is gone; put it back"),
+            Err(error) => return self.refuse(&chain(&error)),
         };
         let parsed = self.parse(&writer, &text);
         writer.seen = Some(text);
         match parsed {
-            Err(problems) => self.refuse(problems.to_string()),
+            Err(problems) => self.refuse(&problems.to_string()),
             Ok(document) => {
                 let snapshot = self.adopt(&document, &writer.unkept);
                 self.accepted();
@@ -360,10 +360,10 @@ impl Control {
         self.trouble().document = None;
     }
 
-    fn refuse(&self, problem: String) {
+    fn refuse(&self, problem: &str) {
         self.metrics.document_read(false);
-        let known = self.trouble().document.replace(problem.clone());
-        if known.as_ref() != Some(&problem) {
+        let known = self.trouble().document.replace(problem.to_owned());
+        if known.as_deref() != Some(problem) {
             tracing::error!(%problem, "rollout document refused; the state before it stays in force");
         }
     }
