@@ -165,7 +165,13 @@ async fn forged_and_broken_answers_end_the_worker() {
     let mut worker = start(&function).await;
     assert_eq!(summary(&worker.invoke(&call("{}")).await), ("success", "7"));
     let outcome = worker.invoke(&call("{}")).await;
-    assert_eq!(summary(&outcome).1, format!("{violation}an answer came that nobody asked for"));
+    // By the time that the next call is made the real answer is there, or it comes instead of that call's.
+    let reasons = ["an answer came that nobody asked for", "the answer is to another call"];
+    assert!(
+        reasons.iter().any(|reason| summary(&outcome) == ("failed", &format!("{violation}{reason}"))),
+        "{outcome:?}"
+    );
+    assert!(!outcome.worker_reusable);
     assert_healthy().await;
 }
 
