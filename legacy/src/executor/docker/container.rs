@@ -67,7 +67,6 @@ impl ContainerApi {
         let limits = &self.config.limits;
         let memory_bytes = i64::try_from(self.memory.bytes()).unwrap_or(i64::MAX);
         let tmp = format!("rw,nosuid,nodev,mode=1777,size={}", limits.tmp.bytes());
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be at most 1024 processors")]
         let nano_cpus = (limits.cpu_cores * 1e9) as i64;
         HostConfig {
             network_mode: Some("none".to_owned()),

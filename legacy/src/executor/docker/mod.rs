@@ -127,7 +127,7 @@ async fn separate(mut output: ExecOutput, mut answers: DuplexStream, mut logs: D
         }
     }
     drop((answers, logs));
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whether the worker's process has ended or ends by itself. The pool looks before it uses the
