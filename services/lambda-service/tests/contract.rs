@@ -34,7 +34,7 @@ fn keys(value: &Value) -> Vec<&str> {
 pub async fn creating_is_checked(system: &System) {
     let good = json!({"name": "checked", "runtime": "python3.11", "code": ECHO});
     let created = system.post("/api/v1/functions", &good).await;
-    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(created.status, 201, "{created:?}\n{}", system.service.log());
     assert_eq!(keys(&created.body), ["created_at", "function_id", "name", "runtime"]);
     assert_eq!(created.body["name"], "checked");
     assert_eq!(created.body["runtime"], "python3.11");
