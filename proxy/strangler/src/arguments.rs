@@ -87,12 +87,9 @@ pub(crate) struct DemoArguments {
     /// Keep everything running at the end and print the addresses
     #[arg(long)]
     pub(crate) keep: bool,
-    /// How long each step takes
+    /// How long each step takes at least
     #[arg(long, default_value = "8s", value_parser = duration, value_name = "DURATION")]
     pub(crate) step: Duration,
-    /// Calls at a time
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) callers: u16,
 }
 
 #[derive(Debug, Args)]

@@ -55,7 +55,7 @@ impl Output {
     /// A table in the style of all tables here; the columns named in `numbers` stand to the right.
     pub(crate) fn table(self, header: &[&str], numbers: std::ops::Range<usize>) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
         if !self.color {
             table.force_no_tty();
         }

@@ -40,7 +40,7 @@ pub struct Target {
 /// How much traffic, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// How long each step takes.
+    /// How long each step takes at least; it goes on until every key was seen.
     pub step: Duration,
     /// Functions that exist, each a key of the split.
     pub keys: usize,
@@ -50,13 +50,24 @@ pub struct Pace {
     pub calls_per_s: u32,
     /// Reads begun each second.
     pub reads_per_s: u32,
-    /// The most requests at a time; a request that finds no place waits.
-    pub at_a_time: usize,
+    /// The most calls at a time. One that finds no place waits, so that a slow machine is asked for
+    /// less rather than drowned.
+    pub calls_at_a_time: usize,
+    /// The most reads at a time.
+    pub reads_at_a_time: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        // Calls: what the monolith, which starts a process for each, can take on two cores.
-        Self { step: Duration::from_secs(8), keys: 2_000, called: 64, calls_per_s: 20, reads_per_s: 300, at_a_time: 64 }
+        Self {
+            step: Duration::from_secs(8),
+            keys: 2_000,
+            called: 64,
+            // What the monolith, which starts a process for each, can take on two cores.
+            calls_per_s: 20,
+            reads_per_s: 300,
+            calls_at_a_time: 6,
+            reads_at_a_time: 32,
+        }
     }
 }

@@ -26,6 +26,10 @@ const MOVING_ROUTES: [&str; 3] = ["invoke", "function", "executions"];
 /// How far the observed share of keys may lie from the one asked for, in percentage points.
 const SHARE_TOLERANCE: f64 = 3.0;
 
+/// A step goes on until every key was seen, at most this many times its length: the share of a few
+/// keys says little about the split.
+const LONGEST_STEP: u32 = 10;
+
 /// A saved file must be in force within this time.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -84,7 +88,7 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
     while let Ok(sample) = stage.samples.try_recv() {
         last.tally.add(&sample);
     }
-    Ok(summarize(steps, stage.after_rollback))
+    Ok(summarize(steps, pace.keys, stage.after_rollback))
 }
 
 async fn create_functions(platform: &Platform, pace: Pace, screen: &Screen) -> anyhow::Result<Arc<[Function]>> {
@@ -133,9 +137,10 @@ impl Stage<'_> {
         self.screen.step(name, asked_percent, step == Move::RollBack);
         let start = Instant::now();
         let mut whole = Tally::default();
-        while start.elapsed() < self.pace.step {
-            let left = self.pace.step.saturating_sub(start.elapsed());
-            let second = self.collect(start, left.min(Duration::from_secs(1)), &mut whole).await;
+        let pace = self.pace;
+        let enough = |whole: &Tally| whole.keys().0 >= pace.keys || start.elapsed() >= pace.step * LONGEST_STEP;
+        while start.elapsed() < pace.step || !enough(&whole) {
+            let second = self.collect(start, Duration::from_secs(1), &mut whole).await;
             self.screen.second(name, asked_percent, &second.0, second.1);
         }
         Ok(StepResult { name, asked_percent, took: start.elapsed(), tally: whole })
@@ -180,7 +185,7 @@ impl Stage<'_> {
     }
 }
 
-fn summarize(steps: Vec<StepResult>, candidate_after_rollback: u64) -> Summary {
+fn summarize(steps: Vec<StepResult>, keys: usize, candidate_after_rollback: u64) -> Summary {
     let on_candidate = |percent: f64| -> HashSet<usize> {
         let step = steps.iter().find(|step| step.asked_percent == percent);
         let keys = step.into_iter().flat_map(|step| &step.tally.side_of_key);
@@ -200,6 +205,9 @@ fn summarize(steps: Vec<StepResult>, candidate_after_rollback: u64) -> Summary {
             Some(observed) if (observed - step.asked_percent).abs() > SHARE_TOLERANCE => problems
                 .push(format!("{name}: {observed:.1} % of keys on the candidate, {} % asked", step.asked_percent)),
             Some(_) => {}
+        }
+        if tally.keys().0 < keys {
+            problems.push(format!("{name}: only {} of {keys} keys were seen in {:.0?}", tally.keys().0, step.took));
         }
         if tally.keys_on_both_sides > 0 {
             problems.push(format!("{name}: {} keys changed sides within the step", tally.keys_on_both_sides));

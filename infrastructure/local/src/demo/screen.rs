@@ -70,7 +70,7 @@ impl Screen {
     /// What was shown, as a table and in sentences.
     pub fn summary(&self, summary: &Summary) {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
         table.force_no_tty();
         table.set_header([
             "step",

@@ -39,13 +39,14 @@ impl Traffic {
             platform: platform.clone(),
             functions: Arc::clone(functions),
             samples,
-            places: Arc::new(Semaphore::new(pace.at_a_time)),
             requests: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         let (stop, requests) = (stream.stop.clone(), stream.requests.clone());
-        let calls = tokio::spawn(stream.clone().run(true, pace.calls_per_s, pace.called));
-        let reads = tokio::spawn(stream.run(false, pace.reads_per_s, pace.keys));
+        let calls = Load { is_call: true, per_s: pace.calls_per_s, keys: pace.called, at_a_time: pace.calls_at_a_time };
+        let reads = Load { is_call: false, per_s: pace.reads_per_s, keys: pace.keys, at_a_time: pace.reads_at_a_time };
+        let calls = tokio::spawn(stream.clone().run(calls));
+        let reads = tokio::spawn(stream.run(reads));
         Self { stop, streams: vec![calls, reads], requests }
     }
 
@@ -66,14 +67,24 @@ struct Stream {
     platform: Platform,
     functions: Arc<[Function]>,
     samples: mpsc::UnboundedSender<Sample>,
-    places: Arc<Semaphore>,
     requests: TaskTracker,
     stop: CancellationToken,
 }
 
+/// What a stream begins.
+#[derive(Clone, Copy)]
+struct Load {
+    is_call: bool,
+    per_s: u32,
+    /// Over the first so many functions, in turn.
+    keys: usize,
+    at_a_time: usize,
+}
+
 impl Stream {
-    /// Begins `per_s` requests a second, over the first `keys` functions in turn.
-    async fn run(self, is_call: bool, per_s: u32, keys: usize) {
+    async fn run(self, load: Load) {
+        let Load { is_call, per_s, keys, at_a_time } = load;
+        let places = Arc::new(Semaphore::new(at_a_time));
         let mut ticks = interval(Duration::from_secs(1) / per_s.max(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for number in 0_u64.. {
@@ -81,7 +92,7 @@ impl Stream {
                 () = self.stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let key = usize::try_from(number).unwrap_or(0) % keys.min(self.functions.len()).max(1);
             let (stream, function) = (self.clone(), self.functions[key]);
             self.requests.spawn(async move {

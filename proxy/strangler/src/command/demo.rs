@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let Some(running) = started? else { return Ok(ExitCode::FAILURE) };
     screen.say(&format!("the system answers after {:.1} s", begun.elapsed().as_secs_f64()));
 
-    let pace = Pace { step: options.step, at_a_time: usize::from(options.callers), ..Pace::default() };
+    let pace = Pace { step: options.step, ..Pace::default() };
     let shown = tokio::select! {
         shown = show(&running, pace, &screen) => Some(shown),
         _ = running.wait() => None,
