@@ -99,6 +99,9 @@ pub(crate) async fn killed_with_events_in_flight(system: &mut System) {
     // Some are done, some are being worked on, most wait.
     eventually(DEADLINE, || async { system.executions(&function).await >= 3 }).await;
     system.legacy.kill().await;
+    // A child that was between fork and exec holds the listener for a moment longer.
+    let address = ("127.0.0.1", system.legacy.port());
+    eventually(DEADLINE, || async { tokio::net::TcpListener::bind(address).await.is_ok() }).await;
     system.legacy.start_again().await;
     assert_eq!(audited(system, &function, 30).await, 30);
     // Those that were cut off were called again: at most as many as were in flight.
