@@ -15,6 +15,7 @@ use super::site::{PATIENCE, Side, System, client};
 /// One call and what came of it.
 #[derive(Debug, Clone)]
 pub struct Call {
+    #[expect(dead_code, reason = "a failed test shows it")]
     pub function: String,
     pub started: Instant,
     pub ended: Instant,
@@ -23,6 +24,7 @@ pub struct Call {
 
 /// What came of a call.
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "a failed test shows all of it")]
 pub enum Outcome {
     /// 200: the function ran.
     Invoked { side: Side, execution: String },
@@ -85,14 +87,16 @@ impl Traffic {
         Self { calls, stop, callers }
     }
 
-    /// Waits until what has been done so far satisfies `enough`.
-    pub async fn until(&self, enough: impl Fn(&[Call]) -> bool) {
-        eventually(PATIENCE, || async { enough(&locked(&self.calls)) }).await;
+    /// Waits until what has been done so far satisfies `enough`; fails at the caller's line otherwise.
+    #[track_caller]
+    pub fn until(&self, enough: impl Fn(&[Call]) -> bool) -> impl Future<Output = ()> {
+        eventually(PATIENCE, move || std::future::ready(enough(&locked(&self.calls))))
     }
 
     /// Waits for `count` calls that began at `since` or later.
-    pub async fn calls_since(&self, since: Instant, count: usize) {
-        self.until(|calls| calls.iter().filter(|call| call.started >= since).count() >= count).await;
+    #[track_caller]
+    pub fn calls_since(&self, since: Instant, count: usize) -> impl Future<Output = ()> {
+        self.until(move |calls| calls.iter().filter(|call| call.started >= since).count() >= count)
     }
 
     /// Lets every caller finish its call, and gives all calls in the order of their ends.

@@ -71,7 +71,7 @@ impl Comparison {
     /// Fails the test with everything that was found.
     pub fn nothing(self) {
         let found = self.differences.len();
-        assert!(found == 0, "{found} differences\n\n{}", self.differences.join("\n"));
+        assert!(found == 0, "differences: {found}\n\n{}", self.differences.join("\n"));
     }
 
     fn add(&mut self, title: &str, entry: &Entry, cases: &[Case], left: (&str, &Reply), right: (&str, &Reply)) {

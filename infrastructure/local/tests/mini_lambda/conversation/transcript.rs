@@ -1,6 +1,9 @@
 //! What was said in one run of the conversation.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use testkit::eventually;
 
@@ -9,6 +12,9 @@ use super::{
     step::{Case, Home, Step},
 };
 use crate::mini_lambda::site::{PATIENCE, Side, System};
+
+/// How long an answer may take that comes only after a while.
+const AWAITED: Duration = Duration::from_secs(15);
 
 /// Whom the conversation is held with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +131,8 @@ async fn say(system: &System, partner: Partner, step: &Step, names: &mut Names) 
         is_it
     };
     if step.is_awaited {
-        eventually(PATIENCE, once).await;
+        // What does not come is shown with the other differences.
+        let _ = tokio::time::timeout(AWAITED, eventually(PATIENCE, once)).await;
     } else {
         once().await;
     }

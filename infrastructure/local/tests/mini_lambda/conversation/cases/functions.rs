@@ -32,6 +32,8 @@ fn life() -> Case {
         "timeout": 5, "memory": 256, "environment": {"MODE": "test", "LEER": ""}, "created_at": "[time]",
         "updated_at": "[time]",
     });
+    let mut again = summary.clone();
+    again["function_id"] = json!("[again]");
     Case::new("life of a function")
         .then(post(FUNCTIONS, &fields).answers(Reply::json(201, summary.clone())).captures("function", "/function_id"))
         .then(get(FUNCTION).answers(Reply::json(200, detail.clone())))
@@ -48,12 +50,8 @@ fn life() -> Case {
             Reply::refused(404, "function_not_found"),
         ))
         .then(get(&format!("{FUNCTION}/executions")).answers(no_executions()))
-        .then(post(FUNCTIONS, &fields).answers(created("[run] life", "python3.11")).captures("again", "/function_id"))
+        .then(post(FUNCTIONS, &fields).answers(Reply::json(201, again)).captures("again", "/function_id"))
         .then(delete("/api/v1/functions/{again}").answers(Reply::empty(204)))
-}
-
-fn created(name: &str, runtime: &str) -> Reply {
-    Reply::json(201, json!({"function_id": "[id]", "name": name, "runtime": runtime, "created_at": "[time]"}))
 }
 
 fn no_executions() -> Reply {
@@ -178,18 +176,17 @@ fn refused() -> impl Iterator<Item = Case> {
 }
 
 fn unknown_ids() -> impl Iterator<Item = Case> {
-    [UNKNOWN, "nope", "00000000-0000-0000-0000-000000000000", "%20", "a%2Fb", "%27%20OR%201=1", "ü"].into_iter().map(
-        |id| {
-            let function = format!("{FUNCTIONS}/{id}");
-            Case::new(format!("no function has the id {id}"))
-                .then(get(&function).answers(Reply::refused(404, "function_not_found")))
-                .then(put(&function, &json!({})).answers(Reply::refused(501, "not_implemented")))
-                .then(delete(&function).answers(Reply::refused(404, "not_found")))
-                .then(get(&format!("{function}/executions")).answers(no_executions()))
-                .then(post(&format!("{function}/invoke"), &json!({})).answers_apart(
-                    Reply::refused(500, "failed_to_get_function"),
-                    Reply::refused(404, "function_not_found"),
-                ))
-        },
-    )
+    // Not with an encoded slash: the gateway lets no such path through.
+    [UNKNOWN, "nope", "00000000-0000-0000-0000-000000000000", "%20", "%27%20OR%201=1", "ü"].into_iter().map(|id| {
+        let function = format!("{FUNCTIONS}/{id}");
+        Case::new(format!("no function has the id {id}"))
+            .then(get(&function).answers(Reply::refused(404, "function_not_found")))
+            .then(put(&function, &json!({})).answers(Reply::refused(501, "not_implemented")))
+            .then(delete(&function).answers(Reply::refused(404, "not_found")))
+            .then(get(&format!("{function}/executions")).answers(no_executions()))
+            .then(post(&format!("{function}/invoke"), &json!({})).answers_apart(
+                Reply::refused(500, "failed_to_get_function"),
+                Reply::refused(404, "function_not_found"),
+            ))
+    })
 }

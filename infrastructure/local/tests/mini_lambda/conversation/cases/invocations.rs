@@ -202,7 +202,7 @@ impl Language {
         });
         let none = Reply::json(200, json!({"executions": [], "count": 0}));
         let call = |by: i32, name: &'static str, mut reply: Reply| {
-            reply.body["execution_id"] = json!("[id]");
+            reply.body["execution_id"] = json!(format!("[{name}]"));
             post(INVOKE, &json!({"by": by})).answers(reply).captures(name, "/execution_id")
         };
         ended(
