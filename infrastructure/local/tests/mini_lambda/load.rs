@@ -39,7 +39,8 @@ fn on_candidate(sides: &HashMap<String, Side>) -> impl Iterator<Item = &String> 
 #[tokio::test]
 async fn keys_move_in_the_share_that_was_asked_for_and_never_back() {
     let system = Site::new().start().await;
-    let keys: Vec<String> = (0..KEYS).map(|_| uuid::Uuid::now_v7().to_string()).collect();
+    // Always the same, so that the share observed is too: of random keys, one set in a hundred misses.
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("01920000-0000-7000-8000-{key:012x}")).collect();
     let mut before: HashMap<String, Side> = HashMap::new();
     for percent in [0, 10, 50, 100] {
         system.set_percent(&["function"], percent).await;
@@ -84,6 +85,7 @@ async fn no_request_fails_while_weights_move() {
 async fn after_a_rollback_nothing_new_reaches_the_candidate() {
     let system = Site::new().start().await;
     let functions = system.echoes(12).await;
+    let epoch = route_of(&system.status().await, "invoke")["epoch"].as_u64().expect("a number");
     let traffic = Traffic::start(&system, &functions, CALLERS);
     // Repeatedly, since a race is seldom lost at the first try.
     let mut spans = Vec::new();
@@ -105,11 +107,8 @@ async fn after_a_rollback_nothing_new_reaches_the_candidate() {
     let status = system.status().await;
     for route in MOVING {
         let route = route_of(&status, route);
-        assert_eq!(
-            (route["percent"].as_f64(), route["epoch"].as_u64()),
-            (Some(0.0), Some(spans.len() as u64)),
-            "{route}"
-        );
+        assert_eq!(route["percent"].as_f64(), Some(0.0), "{route}");
+        assert_eq!(route["epoch"].as_u64(), Some(epoch + spans.len() as u64), "each rollback voids what was decided");
     }
     system.stack.stop().await;
 }
