@@ -76,6 +76,9 @@ pub struct PoolConfig {
     pub max_queue: usize,
     /// How long a call waits for a worker before it is answered with 429.
     pub queue_wait: HumanDuration,
+    /// How long the start of a worker waits for the sandbox, which is not there yet when the service
+    /// has only just started; then the call is answered with 503.
+    pub sandbox_wait: HumanDuration,
     /// A worker that was not called for this long is stopped.
     pub idle_ttl: HumanDuration,
     /// Workers that start at the same time.
@@ -133,6 +136,7 @@ impl Default for PoolConfig {
             max_concurrency: 8,
             max_queue: 100,
             queue_wait: HumanDuration::from_secs(10),
+            sandbox_wait: HumanDuration::from_secs(5),
             idle_ttl: HumanDuration::from_secs(300),
             max_starts: 4,
             max_starts_per_function: 2,

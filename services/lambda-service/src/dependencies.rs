@@ -4,15 +4,12 @@
 //! missing. The database and the object store are asked again now and then, so that a balancer
 //! learns when they go; the requests themselves find out sooner and answer 503.
 
-use std::{
-    future::Future,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sandbox::{Sandbox, SandboxConfig};
 use service::{Backoff, Lifecycle, ReadinessHandle};
+use tokio::sync::SetOnce;
 
 use crate::{code::CodeStore, config::DatabaseConfig, store::Store};
 
@@ -54,7 +51,7 @@ pub fn watch_objects(life: &Lifecycle, code: Arc<CodeStore>, interval: Duration)
 }
 
 /// Tries until the machine can run sandboxes, then puts one into `sandbox`.
-pub fn prepare_sandbox(life: &Lifecycle, config: SandboxConfig, sandbox: Arc<OnceLock<Sandbox>>) {
+pub fn prepare_sandbox(life: &Lifecycle, config: SandboxConfig, sandbox: Arc<SetOnce<Sandbox>>) {
     let ready = life.readiness("sandbox");
     let shutdown = life.shutdown();
     life.spawn("sandbox", async move {

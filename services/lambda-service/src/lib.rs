@@ -27,7 +27,7 @@ pub mod pool;
 pub mod recorder;
 pub mod store;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
@@ -35,6 +35,7 @@ pub use config::{CodeConfig, Config, DatabaseConfig, PoolConfig, RecorderConfig}
 pub use function::{Function, Version};
 use objects::Objects;
 use service::{Lifecycle, ServiceConfig};
+use tokio::sync::SetOnce;
 
 use crate::{
     api::Api, code::CodeStore, executor::SandboxExecutor, invocation::Invoker, pool::Pool, recorder::Recorder,
@@ -49,10 +50,10 @@ use crate::{
 pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let store = Store::new(&config.database)?;
     let code = Arc::new(CodeStore::new(Objects::connect(&config.objects), config.code.cache.as_usize()));
-    let sandbox = Arc::new(OnceLock::new());
+    let sandbox = Arc::new(SetOnce::new());
     let recorder = Recorder::open(config.recorder.settings()).context("the journal cannot be opened")?;
     let pool = Pool::new(
-        SandboxExecutor::new(Arc::clone(&code), Arc::clone(&sandbox)),
+        SandboxExecutor::new(Arc::clone(&code), Arc::clone(&sandbox), config.pool.sandbox_wait.get()),
         config.pool.limits(),
         config.pool.queue_wait.get(),
         config.pool.idle_ttl.get(),

@@ -1,8 +1,9 @@
 //! The executor that runs functions in process sandboxes.
 
-use std::sync::{Arc, OnceLock};
+use std::{sync::Arc, time::Duration};
 
 use sandbox::{FunctionCode, Sandbox};
+use tokio::sync::SetOnce;
 
 use super::{Executor, Invocation, Outcome, StartError, Worker};
 use crate::{code::CodeStore, function::Function};
@@ -10,14 +11,16 @@ use crate::{code::CodeStore, function::Function};
 /// Starts sandboxed interpreters.
 pub struct SandboxExecutor {
     code: Arc<CodeStore>,
-    sandbox: Arc<OnceLock<Sandbox>>,
+    sandbox: Arc<SetOnce<Sandbox>>,
+    sandbox_wait: Duration,
 }
 
 impl SandboxExecutor {
-    /// An executor whose sandbox is put into `sandbox` once the machine has passed its probe.
+    /// An executor whose sandbox is put into `sandbox` once the machine has passed its probe. A start
+    /// waits this long for it, so that a service that was started again refuses nobody meanwhile.
     #[must_use]
-    pub fn new(code: Arc<CodeStore>, sandbox: Arc<OnceLock<Sandbox>>) -> Self {
-        Self { code, sandbox }
+    pub fn new(code: Arc<CodeStore>, sandbox: Arc<SetOnce<Sandbox>>, sandbox_wait: Duration) -> Self {
+        Self { code, sandbox, sandbox_wait }
     }
 }
 
@@ -25,7 +28,8 @@ impl Executor for SandboxExecutor {
     type Worker = sandbox::Worker;
 
     async fn start(&self, function: &Function) -> Result<sandbox::Worker, StartError> {
-        let sandbox = self.sandbox.get().ok_or(StartError::NotReady)?;
+        let ready = tokio::time::timeout(self.sandbox_wait, self.sandbox.wait());
+        let sandbox = ready.await.map_err(|_| StartError::NotReady)?;
         let code = FunctionCode {
             function_id: function.id.to_string(),
             function_name: function.name.clone(),
