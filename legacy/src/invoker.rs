@@ -9,7 +9,9 @@ use domain::{
 };
 use objects::{Objects, ObjectsError};
 use sandbox::{FunctionCode, FunctionResult, Invocation};
+use service::{Backoff, retry};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     executor::{Executor, ExecutorConfig, ExecutorError, Job},
@@ -43,6 +45,7 @@ pub(crate) struct Invoker {
     executor: Arc<dyn Executor>,
     slots: Semaphore,
     queue_timeout: Duration,
+    record_deadline: Duration,
     memory_bytes: u64,
 }
 
@@ -54,6 +57,7 @@ impl Invoker {
             executor,
             slots: Semaphore::new(usize::from(config.concurrency)),
             queue_timeout: config.queue_timeout.get(),
+            record_deadline: config.record_deadline.get(),
             memory_bytes: config.memory.bytes(),
         }
     }
@@ -89,15 +93,7 @@ impl Invoker {
             error: &error,
             started_at,
         };
-        if let Err(error) = self.store.insert_execution(&record).await {
-            // The function has run; to refuse its result would invite its caller to run it again.
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                execution.id = %execution_id,
-                function.id = %id,
-                "an execution was not recorded"
-            );
-        }
+        self.record(&record).await;
         Ok(InvokeResponse {
             execution_id,
             status,
@@ -107,6 +103,29 @@ impl Invoker {
             memory_used_bytes,
             error,
         })
+    }
+
+    /// Records an execution, if need be once the database is back.
+    async fn record(&self, record: &ExecutionRecord<'_>) {
+        let attempt = || async {
+            match self.store.insert_execution(record).await {
+                // An attempt whose answer was lost has recorded it; or the function was deleted while it
+                // ran, and its history with it.
+                Err(StoreError::Taken { .. } | StoreError::NoSuchFunction { .. }) => Ok(()),
+                recorded => recorded,
+            }
+        };
+        // A stop does not end this: the drain deadline does.
+        let until_recorded = CancellationToken::new();
+        let recorded = retry("recording an execution", Backoff::default(), &until_recorded, attempt);
+        if tokio::time::timeout(self.record_deadline, recorded).await.is_err() {
+            // The function has run; to refuse its result would invite its caller to run it again.
+            tracing::error!(
+                execution.id = %record.id,
+                function.id = %record.function_id,
+                "an execution was not recorded"
+            );
+        }
     }
 
     async fn source(&self, function: &StoredFunction) -> Result<Arc<str>, InvokeError> {

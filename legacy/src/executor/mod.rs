@@ -33,6 +33,9 @@ pub struct ExecutorConfig {
     pub concurrency: u16,
     /// How long a call waits for one of them to end before it fails.
     pub queue_timeout: HumanDuration,
+    /// How long the answer of a call that has run waits for a database that is away, so that the call is
+    /// recorded. Then it is answered all the same.
+    pub record_deadline: HumanDuration,
     /// The memory that every call may use, whatever its function asked for.
     pub memory: ByteSize,
     /// Settings of the sandbox.
@@ -57,6 +60,7 @@ impl Default for ExecutorConfig {
             kind: ExecutorKind::Sandbox,
             concurrency: 32,
             queue_timeout: HumanDuration::from_secs(30),
+            record_deadline: HumanDuration::from_secs(30),
             memory: ByteSize::from_mib(512),
             sandbox: SandboxConfig::default(),
             docker: DockerConfig::default(),
