@@ -170,12 +170,13 @@ impl System {
         Side::of(&response).expect("a side served it")
     }
 
-    /// Kills a part, and returns once the kernel has closed what it had open.
+    /// Kills a part, and returns once the kernel has closed what it had open: the supervisor waits for
+    /// it, and is told when its last thread is gone.
     pub async fn kill(&self, part: &str) {
         let process = self.stack.process(part).expect("a part of the document");
         let pid = process.pid().expect("it runs");
         process.kill(Signal::SIGKILL).expect("our own child");
-        eventually(PATIENCE, || async { is_dead(pid) }).await;
+        eventually(PATIENCE, || async { process.pid() != Some(pid) }).await;
     }
 
     /// A connection to the monolith's database.
@@ -201,7 +202,7 @@ impl Drop for LastWords {
     }
 }
 
-/// Whether a process is gone, or is but a zombie, which has no files and connections any more.
+/// Whether a process is gone, or is but a zombie.
 pub fn is_dead(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name before it may hold anything.

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         cases.extend(language.outcomes());
         cases.push(language.environment());
         cases.push(language.handler());
+        cases.push(language.memory());
         cases.push(language.history());
     }
     cases.push(go());
@@ -41,6 +42,7 @@ struct Language {
     reads_environment: &'static str,
     /// Has a `handler` and a `main`, which return their names.
     has_two: &'static str,
+    tells_memory: &'static str,
     divides: &'static str,
 }
 
@@ -61,6 +63,7 @@ const PYTHON: Language = Language {
     does_not_load: "def handler(:\n",
     reads_environment: "import os\ndef handler(event, context):\n    return [os.environ.get('COLOUR'), os.environ.get('EMPTY')]\n",
     has_two: "def handler(event, context):\n    return 'handler'\ndef main(event, context):\n    return 'main'\n",
+    tells_memory: "def handler(event, context):\n    return context.memory_limit_mb\n",
     divides: "def handler(event, context):\n    return 1 / event['by']\n",
 };
 
@@ -81,6 +84,7 @@ const NODE: Language = Language {
     does_not_load: "function handler( {",
     reads_environment: "function handler() { return [process.env.COLOUR ?? null, process.env.EMPTY ?? null]; }",
     has_two: "exports.handler = () => 'handler';\nexports.main = () => 'main';\n",
+    tells_memory: "function handler(event, context) { return context.memoryLimitMb; }",
     divides: "function handler(event) { if (event.by === 0) throw new Error('division by zero'); return 1 / event.by; }",
 };
 
@@ -177,6 +181,13 @@ impl Language {
         let step =
             post(INVOKE, &json!({})).answers_apart(Reply::returned(json!("handler")), Reply::returned(json!("main")));
         ended(Case::new(format!("{}: the handler's name", self.runtime)).with_function_of(fields).then(step))
+    }
+
+    /// The monolith stores the limit and runs every function with its own (defect).
+    fn memory(&self) -> Case {
+        let fields = json!({"runtime": self.runtime, "code": self.tells_memory, "memory": 200});
+        let step = post(INVOKE, &json!({})).answers_apart(Reply::returned(json!(512)), Reply::returned(json!(200)));
+        ended(Case::new(format!("{}: memory", self.runtime)).with_function_of(fields).then(step))
     }
 
     /// Executions are listed newest first, with the keys that clients know.
