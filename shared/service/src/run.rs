@@ -1,6 +1,13 @@
 //! The whole of a service's `main`.
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use axum::{Router, serve::ListenerExt as _};
@@ -12,6 +19,10 @@ use tokio::{
 };
 
 use crate::{HttpConfig, Lifecycle, ServiceConfig, http};
+
+/// How long a port that is taken is waited for, and the pause between two tries.
+const PORT_WAIT: Duration = Duration::from_secs(3);
+const PORT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a service is called.
 #[derive(Debug, Clone, Copy)]
@@ -97,13 +108,26 @@ where
     F: Future<Output = anyhow::Result<Router>>,
 {
     let http_config = config.http().clone();
-    let listener =
-        TcpListener::bind(http_config.bind).await.with_context(|| format!("cannot listen on {}", http_config.bind))?;
+    let listener = bind(http_config.bind).await.with_context(|| format!("cannot listen on {}", http_config.bind))?;
     let addr = listener.local_addr()?;
     let life = Lifecycle::default();
     let router = http::router(build(config, life.clone()).await?, &http_config, &life);
     tracing::info!(service = about.name, version = about.version, %addr, "listening");
     serve(listener, router, &http_config, &life).await
+}
+
+/// Binds, and waits a moment for a predecessor's port: the listener of a process that was killed lives
+/// on for as long as a child that it was just starting takes from `fork` to `exec`.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + PORT_WAIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(PORT_PAUSE).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 async fn serve(listener: TcpListener, router: Router, config: &HttpConfig, life: &Lifecycle) -> anyhow::Result<()> {

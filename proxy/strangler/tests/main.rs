@@ -1,0 +1,164 @@
+//! The command line as its user meets it: words, exit status, output, and the admin API behind it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use testkit::{Answer, RecordedRequest, StubUpstream};
+
+const TOKEN: &str = "a-token-of-this-test";
+
+fn strangler(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strangler"));
+    command.args(arguments).env_remove("STRANGLER_ADMIN").env_remove("STRANGLER_TOKEN");
+    command
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs a command against a stub of the admin API.
+async fn against(stub: &StubUpstream, arguments: &[&str]) -> Output {
+    let mut command = strangler(arguments);
+    command.env("STRANGLER_ADMIN", format!("http://{}", stub.address())).env("STRANGLER_TOKEN", TOKEN);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn status_with(requests: u64, counts: &[u64]) -> Value {
+    let side = |requests: u64, counts: &[u64]| {
+        json!({"requests": requests, "errors": 0, "in_flight": 0,
+               "latency": {"le_seconds": [0.001, 0.01], "counts": counts, "sum_seconds": 0.1}})
+    };
+    json!({
+        "revision": 7, "rollout_file": "rollout.toml", "reload_error": null, "started_at": "2026-01-01T00:00:00Z",
+        "uptime_seconds": requests as f64 / 100.0,
+        "upstreams": [{"name": "old", "address": "127.0.0.1:1", "healthy": true}],
+        "routes": [{"name": "invoke", "stage": "canary", "percent": 10.0, "epoch": 2, "fallbacks": 0,
+                    "sides": {"legacy": side(requests, counts), "candidate": side(0, &[0, 0])}}]
+    })
+}
+
+#[test]
+fn words_that_make_no_sense_are_status_2() {
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["weight", "invoke"],
+        &["weight", "invoke", "101"],
+        &["weight", "invoke", "0.123"],
+        &["rollback"],
+        &["rollback", "invoke", "--all"],
+        &["status", "--count", "3"],
+        &["--output", "xml", "routes"],
+        &["db", "plan", "--mapping", "/nowhere/mapping.toml"],
+        &["--data", "/nowhere", "routes"],
+        &["--admin", "http://127.0.0.1:1", "routes"],
+    ] {
+        let output = strangler(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output.stderr));
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_gateway_that_is_away_is_status_1_and_named() {
+    // Port 1 of loopback: nobody listens there.
+    let output =
+        strangler(&["--admin", "http://127.0.0.1:1", "routes"]).env("STRANGLER_TOKEN", TOKEN).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = said(&output.stderr);
+    assert!(error.contains("http://127.0.0.1:1") && !error.contains(TOKEN), "{error}");
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = strangler(&["completions", shell]).output().unwrap();
+        assert!(output.status.success() && said(&output.stdout).contains("rollback"), "{shell}");
+    }
+}
+
+#[test]
+fn doctor_names_a_fix_for_whatever_is_missing() {
+    let output = strangler(&["--output", "json", "doctor"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["check"] == "PostgreSQL"), "{report}");
+    for check in checks {
+        assert_eq!(check["verdict"] == "good", check["fix"].is_null(), "{check}");
+    }
+    let missing = checks.iter().any(|check| check["verdict"] == "missing");
+    assert_eq!(output.status.code(), Some(i32::from(missing)));
+}
+
+#[tokio::test]
+async fn a_weight_is_sent_with_its_reason_and_answered_in_words_or_json() {
+    let answer = json!({"route": "a/b", "from_percent": 0.0, "to_percent": 12.5, "epoch": 0, "revision": 3});
+    let stub = StubUpstream::start(move |_: &RecordedRequest| Answer::json(200, answer.to_string())).await;
+    let arguments = ["weight", "a/b", "12.5%", "--reason", "first", "--actor", "ada"];
+    let output = against(&stub, &arguments).await;
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert_eq!(said(&output.stdout), "a/b: 0 % -> 12.5 % of keys on the candidate (revision 3)\n");
+
+    let request = stub.requests().remove(0);
+    // A slash in a name stays in its segment, so that no name can reach another path.
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("PUT", "/api/v1/routes/a%2Fb/weight"));
+    assert_eq!(request.headers["authorization"], format!("Bearer {TOKEN}"));
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body, json!({"percent": 12.5, "reason": "first", "actor": "ada"}));
+
+    let output = against(&stub, &["--output", "json", "weight", "a/b", "12.5"]).await;
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["to_percent"], 12.5);
+}
+
+#[tokio::test]
+async fn what_the_gateway_refuses_is_status_2_and_a_fault_of_its_own_is_status_1() {
+    for (status, expected) in [(400, 2), (404, 2), (409, 2), (401, 1), (500, 1)] {
+        let refusal = json!({"error": "some_code", "message": "some words"}).to_string();
+        let stub = StubUpstream::start(move |_: &RecordedRequest| Answer::json(status, refusal.clone())).await;
+        let output = against(&stub, &["rollback", "--all"]).await;
+        assert_eq!(output.status.code(), Some(expected), "{status}");
+        assert!(said(&output.stderr).contains("some words (some_code)"), "{}", said(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_was_not_written_down_is_no_success() {
+    let answer = json!({"routes": [{"route": "invoke", "from_percent": 50.0, "epoch": 4}], "revision": 9,
+                        "persisted": false, "persist_error": "disk full", "set_aside": null});
+    let stub = StubUpstream::start(move |_: &RecordedRequest| Answer::json(200, answer.to_string())).await;
+    let output = against(&stub, &["rollback", "invoke"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output.stdout).contains("invoke: 50 % -> 0 %, epoch 4"), "{}", said(&output.stdout));
+    assert!(said(&output.stderr).contains("disk full"), "{}", said(&output.stderr));
+}
+
+#[tokio::test]
+async fn watching_shows_what_happened_since_the_last_look() {
+    let looks = std::sync::atomic::AtomicU64::new(0);
+    let stub = StubUpstream::start(move |_: &RecordedRequest| {
+        let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Answer::json(200, status_with(100 + look * 50, &[100, 100 + look * 50]).to_string())
+    })
+    .await;
+    let output = against(&stub, &["status", "--watch", "--count", "2", "--interval", "50ms"]).await;
+    let text = said(&output.stdout);
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    let (first, second) = text.split_once("since the gateway started").unwrap();
+    assert!(first.contains(" 100 ") && second.contains(" 50 "), "{text}");
+    assert!(second.contains("since the last look"), "{text}");
+    assert!(!text.contains('\x1b'), "no escape sequences where nobody looks: {text}");
+}
+
+#[test]
+fn a_broken_configuration_is_status_2_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.toml");
+    std::fs::write(&config, "[admin]\ntoken = \"0123456789abcdef\"\n[[routes]]\nname = \"a\"\npath = \"no-slash\"\n")
+        .unwrap();
+    let output = strangler(&["validate", config.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output.stderr));
+    let text = said(&output.stdout);
+    assert!(text.contains("gateway.toml:5") && !text.contains("0123456789abcdef"), "{text}");
+}
