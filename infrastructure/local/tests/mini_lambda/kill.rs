@@ -1,6 +1,6 @@
 //! SIGKILL of each part under traffic: what fails, what does not, and that it comes back by itself.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use testkit::eventually;
 
@@ -12,6 +12,9 @@ use super::{
 
 const CALLERS: usize = 8;
 const FUNCTIONS: usize = 16;
+/// How long after a process's end its connections may seem open: a child that it was just starting holds
+/// copies of them until it ends too, and what is sent there meanwhile is cut.
+const CLOSING: Duration = Duration::from_millis(100);
 
 /// A stack at 50 %, and its functions: those whose key is on legacy, and those on the candidate.
 async fn at_half(site: &Site) -> (System, Vec<String>, Vec<String>) {
@@ -53,7 +56,7 @@ async fn a_killed_candidate_costs_only_what_it_had_begun() {
         let dead = Instant::now();
         deaths.push((asked, dead));
         // Legacy takes over at once, and the candidate has its keys back once it is there again.
-        let is_taken_over = |call: &Call| call.started >= dead && call.side() == Some(Side::Legacy);
+        let is_taken_over = |call: &Call| call.ended >= asked && call.side() == Some(Side::Legacy);
         on_candidate.until(|calls| calls.iter().any(is_taken_over)).await;
         served_since(&on_candidate, dead, Side::Candidate).await;
         eprintln!("the candidate served again {:.1?} after its death", dead.elapsed());
@@ -62,11 +65,13 @@ async fn a_killed_candidate_costs_only_what_it_had_begun() {
     let failed = failures(&candidate_calls);
     eprintln!("{} of {} calls failed, over {} deaths", failed.len(), candidate_calls.len(), deaths.len());
     assert!(failures(&legacy_calls).is_empty(), "legacy's keys: {:#?}", failures(&legacy_calls));
-    let was_in_flight = |call: &Call, (asked, dead): &(Instant, Instant)| call.started < *dead && call.ended >= *asked;
-    for call in &failed {
-        assert!(deaths.iter().any(|death| was_in_flight(call, death)), "it began after the death: {call:#?}");
-    }
-    assert!(failed.len() <= CALLERS * deaths.len(), "{CALLERS} callers have {CALLERS} calls in flight: {failed:#?}");
+    let was_cut =
+        |call: &&&Call, (asked, dead): &(Instant, Instant)| call.started < *dead + CLOSING && call.ended >= *asked;
+    let cut = deaths.iter().map(|death| failed.iter().filter(|call| was_cut(call, death)).count());
+    let cut: Vec<usize> = cut.collect();
+    assert_eq!(cut.iter().sum::<usize>(), failed.len(), "some failed that were in nobody's hands: {failed:#?}");
+    // Each caller has one call in flight, and may have sent one more on a connection that was about to go.
+    assert!(cut.iter().all(|cut| *cut <= 2 * CALLERS), "{cut:?} of {CALLERS} callers at a time: {failed:#?}");
     let status = system.status().await;
     assert!(route_of(&status, "invoke")["fallbacks"].as_u64() >= Some(deaths.len() as u64), "{status}");
     system.stack.stop().await;
@@ -76,7 +81,7 @@ async fn a_killed_candidate_costs_only_what_it_had_begun() {
 async fn without_fallback_a_killed_candidate_is_503_with_retry_after() {
     let (system, legacy, candidate) = at_half(&Site::new().without_fallback("invoke")).await;
     let (on_legacy, on_candidate) = (under_way(&system, &legacy).await, under_way(&system, &candidate).await);
-    let before = Instant::now();
+    let asked = Instant::now();
     system.kill("lambda-service").await;
     let dead = Instant::now();
     on_candidate.until(|calls| calls.iter().any(|call| call.started >= dead && call.failed())).await;
@@ -84,17 +89,21 @@ async fn without_fallback_a_killed_candidate_is_503_with_retry_after() {
 
     let (legacy_calls, candidate_calls) = (on_legacy.stop().await, on_candidate.stop().await);
     assert!(failures(&legacy_calls).is_empty(), "legacy's keys: {:#?}", failures(&legacy_calls));
-    for call in failures(&candidate_calls) {
-        let is_told_to_wait = matches!(
+    let is_told_to_wait = |call: &&Call| {
+        matches!(
             &call.outcome,
             Outcome::Refused { status: 503, retry_after: Some(after), body }
                 if after == "1" && body.contains("upstream_unreachable")
-        );
-        let was_in_flight = call.started < dead && call.ended >= before;
-        assert!(is_told_to_wait || was_in_flight, "{call:#?}");
+        )
+    };
+    let (told_to_wait, cut): (Vec<&Call>, Vec<&Call>) =
+        failures(&candidate_calls).into_iter().partition(is_told_to_wait);
+    eprintln!("{} of {} calls told to wait, {} cut", told_to_wait.len(), candidate_calls.len(), cut.len());
+    for call in &cut {
+        assert!(call.started < dead + CLOSING && call.ended >= asked, "it was not in flight: {call:#?}");
     }
-    let in_flight = failures(&candidate_calls).into_iter().filter(|call| call.started < dead).count();
-    assert!(in_flight <= CALLERS, "{in_flight} calls of {CALLERS} callers failed");
+    assert!(cut.len() <= 2 * CALLERS, "{CALLERS} callers: {cut:#?}");
+    assert!(told_to_wait.iter().any(|call| call.started >= dead), "nobody was told to wait");
     system.stack.stop().await;
 }
 

@@ -195,7 +195,7 @@ impl Drop for LastWords {
         }
         for (part, path) in &self.0 {
             let log = fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("\"upstream_ms\"")).collect();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("{\"ts\"")).collect();
             let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
             eprintln!("--- end of {part}'s log\n{}", tail.join("\n"));
         }
