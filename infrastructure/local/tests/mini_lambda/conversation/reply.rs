@@ -44,8 +44,8 @@ impl Reply {
     }
 
     /// An invocation that succeeded and printed nothing.
-    pub fn returned(output: Value) -> Self {
-        Self::invoked(json!({"status": "success", "output": output}))
+    pub fn returned(output: impl Into<Value>) -> Self {
+        Self::invoked(json!({"status": "success", "output": output.into()}))
     }
 
     /// An invocation that did not succeed, for this reason, and printed nothing.

@@ -218,7 +218,7 @@ impl Language {
         };
         ended(
             self.case("executions", self.divides)
-                .then(get(EXECUTIONS).answers(none.clone()))
+                .then(get(EXECUTIONS).answers(none))
                 .then(call(2, "first", Reply::returned(json!(0.5))))
                 .then(call(0, "second", Reply::invoked(failed)))
                 .then(call(4, "third", Reply::returned(json!(0.25))))
