@@ -25,7 +25,8 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: |_| run_cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]) },
     Step { name: "docs", run: docs },
     Step { name: "doctests", run: |_| run_cargo(&["test", "--workspace", "--doc", "--quiet"]) },
-    Step { name: "build", run: |_| run_cargo(&["build", "--workspace", "--bins"]) },
+    // All targets, and not only the binaries, so that features and so dependencies are those of the tests.
+    Step { name: "build", run: |_| run_cargo(&["build", "--workspace", "--all-targets"]) },
     Step { name: "test", run: test },
 ];
 

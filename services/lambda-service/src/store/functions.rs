@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use domain::{FunctionId, Runtime, contract::FUNCTION_LIST_LIMIT};
 use sqlx::{Row, postgres::PgRow, types::Json};
 
-use super::{Store, StoreError, UNIQUE_VIOLATION, has_code};
+use super::{SERIALIZATION_FAILURE, Store, StoreError, UNIQUE_VIOLATION, has_code};
 use crate::function::Function;
+
+/// How often a delete is tried that meets the monolith's own changes of the row.
+const DELETE_ATTEMPTS: u8 = 5;
 
 impl Store {
     /// Inserts a function.
@@ -80,12 +83,15 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn delete_function(&self, id: FunctionId) -> Result<bool, StoreError> {
-        sqlx::query("DELETE FROM functions WHERE id = $1")
-            .bind(id.as_uuid())
-            .execute(&self.pool)
-            .await
-            .map(|done| done.rows_affected() > 0)
-            .map_err(StoreError::from_sqlx)
+        let mut attempts = DELETE_ATTEMPTS;
+        loop {
+            attempts -= 1;
+            match sqlx::query("DELETE FROM functions WHERE id = $1").bind(id.as_uuid()).execute(&self.pool).await {
+                // Through the view, a row that the monolith changed or deleted meanwhile is told so.
+                Err(error) if attempts > 0 && has_code(&error, SERIALIZATION_FAILURE) => {}
+                done => return done.map(|done| done.rows_affected() > 0).map_err(StoreError::from_sqlx),
+            }
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::config::DatabaseConfig;
 const RESTED: Duration = Duration::from_secs(1);
 
 const UNIQUE_VIOLATION: &str = "23505";
+const SERIALIZATION_FAILURE: &str = "40001";
 const FOREIGN_KEY_VIOLATION: &str = "23503";
 
 /// Why the database did not do as asked.
