@@ -33,6 +33,18 @@ pub(super) struct Served<T> {
     pub(super) answer: T,
 }
 
+/// A request that failed, and the side it failed on where the gateway said so.
+pub(super) struct Failure {
+    pub(super) side: Option<Side>,
+    pub(super) why: String,
+}
+
+impl Failure {
+    pub(super) fn of(side: Option<Side>, why: impl std::fmt::Display) -> Self {
+        Self { side, why: format!("{why:#}") }
+    }
+}
+
 /// A client of the platform and of the gateway's rollback switch.
 #[derive(Clone)]
 pub(super) struct Platform {
@@ -62,13 +74,13 @@ impl Platform {
         Ok(created.function_id)
     }
 
-    pub(super) async fn invoke(&self, id: FunctionId, event: &Value) -> anyhow::Result<Served<InvokeResponse>> {
+    pub(super) async fn invoke(&self, id: FunctionId, event: &Value) -> Result<Served<InvokeResponse>, Failure> {
         let url = format!("{}/api/v1/functions/{id}/invoke", self.target.gateway);
         let start = Instant::now();
         served(start, self.client.post(url).json(event).send().await).await
     }
 
-    pub(super) async fn read(&self, id: FunctionId) -> anyhow::Result<Served<FunctionDetail>> {
+    pub(super) async fn read(&self, id: FunctionId) -> Result<Served<FunctionDetail>, Failure> {
         let url = format!("{}/api/v1/functions/{id}", self.target.gateway);
         let start = Instant::now();
         served(start, self.client.get(url).send().await).await
@@ -95,17 +107,20 @@ impl Platform {
     }
 }
 
-async fn served<T: DeserializeOwned>(start: Instant, sent: reqwest::Result<Response>) -> anyhow::Result<Served<T>> {
-    let response = sent.context("no answer")?;
+async fn served<T: DeserializeOwned>(start: Instant, sent: reqwest::Result<Response>) -> Result<Served<T>, Failure> {
+    let response = sent.map_err(|error| Failure::of(None, anyhow::Error::new(error).context("no answer")))?;
     let status = response.status();
     let side = match response.headers().get(SERVED_BY).and_then(|side| side.to_str().ok()) {
         Some("legacy") => Side::Legacy,
         Some("candidate") => Side::Candidate,
-        other => anyhow::bail!("status {status}, served by {other:?}"),
+        other => return Err(Failure::of(None, format!("status {status}, served by {other:?}"))),
     };
-    let body = response.bytes().await.context("the answer broke off")?;
+    let failed = |why: anyhow::Error| Failure::of(Some(side), why);
+    let body = response.bytes().await.context("the answer broke off").map_err(failed)?;
     let latency = start.elapsed();
-    ensure!(status == StatusCode::OK, "status {status} from {side:?}: {}", String::from_utf8_lossy(&body));
-    let answer = serde_json::from_slice(&body).context("the answer is not what the contract says")?;
+    if status != StatusCode::OK {
+        return Err(Failure::of(Some(side), format!("status {status}: {}", String::from_utf8_lossy(&body))));
+    }
+    let answer = serde_json::from_slice(&body).context("the answer is not what the contract says").map_err(failed)?;
     Ok(Served { side, latency, answer })
 }

@@ -40,7 +40,7 @@ impl Screen {
         };
         let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
         self.say(&format!(
-            "\n{on}{name}{off}: {did}\n{:>12} {:>14} │ {:^36} │ {:^36}\n{:>12} {:>6} {:>7} │ {} │ {}",
+            "\n{on}{name}{off}: {did}\n{:>12} {:>14} │ {:^41} │ {:^41}\n{:>12} {:>6} {:>7} │ {} │ {}",
             "",
             "keys on cand.",
             "legacy",
@@ -123,14 +123,14 @@ impl Screen {
 }
 
 fn columns() -> String {
-    format!("{:>6} {:>8} {:>9} {:>10}", "req/s", "p50 ms", "p95 ms", "p99 ms")
+    format!("{:>6} {:>8} {:>9} {:>9} {:>5}", "req/s", "p50 ms", "p95 ms", "p99 ms", "err")
 }
 
 /// A side's columns. Latencies are of calls; the rate is of all requests.
 fn side(tally: &SideTally, window: Duration) -> String {
     let rate = tally.requests as f64 / window.as_secs_f64().max(0.001);
     let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|quantile| ms(tally.call_ms(quantile)));
-    format!("{rate:>6.0} {p50:>8} {p95:>9} {p99:>10}")
+    format!("{rate:>6.0} {p50:>8} {p95:>9} {p99:>9} {:>5}", tally.errors)
 }
 
 fn ms(value: Option<f64>) -> String {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Instant};
 
 use hdrhistogram::Histogram;
 
-use super::platform::Side;
+use super::platform::{Failure, Side};
 
 /// One request that ended.
 pub(super) struct Sample {
@@ -14,13 +14,16 @@ pub(super) struct Sample {
     pub(super) is_call: bool,
     pub(super) started: Instant,
     /// The side and the latency in microseconds, or why it failed.
-    pub(super) outcome: Result<(Side, u64), String>,
+    pub(super) outcome: Result<(Side, u64), Failure>,
 }
 
 /// What one side did.
 #[derive(Clone)]
 pub(super) struct SideTally {
+    /// Requests that were answered as they should be.
     pub(super) requests: u64,
+    /// Requests that this side failed.
+    pub(super) errors: u64,
     /// Latency of calls, in microseconds.
     calls_us: Histogram<u64>,
 }
@@ -28,7 +31,11 @@ pub(super) struct SideTally {
 impl Default for SideTally {
     fn default() -> Self {
         // Up to a minute, three significant digits.
-        Self { requests: 0, calls_us: Histogram::new_with_max(60_000_000, 3).expect("the bounds are in order") }
+        Self {
+            requests: 0,
+            errors: 0,
+            calls_us: Histogram::new_with_max(60_000_000, 3).expect("the bounds are in order"),
+        }
     }
 }
 
@@ -48,34 +55,39 @@ impl SideTally {
 pub(super) struct Tally {
     pub(super) legacy: SideTally,
     pub(super) candidate: SideTally,
+    /// Why requests failed, on either side or on neither.
     pub(super) failures: Vec<String>,
     /// The side that last served each key.
     pub(super) side_of_key: HashMap<usize, Side>,
     /// Keys that were served by both sides, which a split that is sticky never does.
     pub(super) keys_on_both_sides: usize,
-    /// When the last request that went to the candidate was begun.
-    pub(super) last_to_candidate: Option<Instant>,
 }
 
 impl Tally {
     pub(super) fn add(&mut self, sample: &Sample) {
         let (side, latency_us) = match &sample.outcome {
             Ok(served) => *served,
-            Err(why) => return self.failures.push(why.clone()),
-        };
-        let tally = match side {
-            Side::Legacy => &mut self.legacy,
-            Side::Candidate => {
-                self.last_to_candidate = self.last_to_candidate.max(Some(sample.started));
-                &mut self.candidate
+            Err(failure) => {
+                if let Some(side) = failure.side {
+                    self.side(side).errors += 1;
+                }
+                return self.failures.push(failure.why.clone());
             }
         };
+        let tally = self.side(side);
         tally.requests += 1;
         if sample.is_call {
             tally.calls_us.saturating_record(latency_us);
         }
         if self.side_of_key.insert(sample.key, side).is_some_and(|before| before != side) {
             self.keys_on_both_sides += 1;
+        }
+    }
+
+    fn side(&mut self, side: Side) -> &mut SideTally {
+        match side {
+            Side::Legacy => &mut self.legacy,
+            Side::Candidate => &mut self.candidate,
         }
     }
 
@@ -100,7 +112,7 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn sample(key: usize, outcome: Result<(Side, u64), String>) -> Sample {
+    fn sample(key: usize, outcome: Result<(Side, u64), Failure>) -> Sample {
         Sample { key, is_call: true, started: Instant::now(), outcome }
     }
 
@@ -110,8 +122,10 @@ mod tests {
         tally.add(&sample(1, Ok((Side::Legacy, 30_000))));
         tally.add(&sample(2, Ok((Side::Candidate, 1_000))));
         tally.add(&sample(1, Ok((Side::Candidate, 1_000))));
-        tally.add(&sample(3, Err("no answer".into())));
-        assert_eq!(tally.requests(), 4);
+        tally.add(&sample(3, Err(Failure::of(None, "no answer"))));
+        tally.add(&sample(4, Err(Failure::of(Some(Side::Candidate), "status 500"))));
+        assert_eq!(tally.requests(), 5);
+        assert_eq!((tally.legacy.errors, tally.candidate.errors, tally.failures.len()), (0, 1, 2));
         assert_eq!(tally.keys(), (2, 2));
         assert_eq!(tally.keys_on_both_sides, 1);
         let p50 = tally.legacy.call_ms(0.5).expect("a call");

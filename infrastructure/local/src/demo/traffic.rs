@@ -11,7 +11,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Pace, functions::Kind, platform::Platform, tally::Sample};
+use super::{
+    Pace,
+    functions::Kind,
+    platform::{Failure, Platform, Side},
+    tally::Sample,
+};
 
 /// One function that exists.
 #[derive(Clone, Copy)]
@@ -98,7 +103,8 @@ impl Stream {
             self.requests.spawn(async move {
                 let started = Instant::now();
                 let outcome = if is_call { stream.call(function, number).await } else { stream.read(function).await };
-                let outcome = outcome.map_err(|error| format!("{}: {error:#}", function.kind.name));
+                let outcome = outcome
+                    .map_err(|failure| Failure { why: format!("{}: {}", function.kind.name, failure.why), ..failure });
                 // The collector is gone only when the demonstration was broken off.
                 let _ = stream.samples.send(Sample { key, is_call, started, outcome });
                 drop(place);
@@ -106,20 +112,23 @@ impl Stream {
         }
     }
 
-    async fn call(&self, function: Function, number: u64) -> anyhow::Result<(super::platform::Side, u64)> {
+    async fn call(&self, function: Function, number: u64) -> Result<(Side, u64), Failure> {
         let served = self.platform.invoke(function.id, &function.kind.event(number)).await?;
+        let failed = |why: String| Failure::of(Some(served.side), why);
         let answer = &served.answer;
         let output = match &answer.output {
-            Some(raw) => serde_json::from_str(raw.get())?,
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|error| failed(error.to_string()))?,
             None => Value::Null,
         };
-        function.kind.check(number, answer.status, &output, &answer.error).map_err(anyhow::Error::msg)?;
+        function.kind.check(number, answer.status, &output, &answer.error).map_err(failed)?;
         Ok((served.side, micros(served.latency)))
     }
 
-    async fn read(&self, function: Function) -> anyhow::Result<(super::platform::Side, u64)> {
+    async fn read(&self, function: Function) -> Result<(Side, u64), Failure> {
         let served = self.platform.read(function.id).await?;
-        anyhow::ensure!(served.answer.function_id == function.id, "another function came back");
+        if served.answer.function_id != function.id {
+            return Err(Failure::of(Some(served.side), "another function came back"));
+        }
         Ok((served.side, micros(served.latency)))
     }
 }

@@ -9,7 +9,7 @@
 //! has been idle longest stops, whosever it is; when none is idle, a function without any worker
 //! gets the next place that becomes free.
 //!
-//! Decisions are made in [`ledger`], under one lock that is never held over an await; this module
+//! Decisions are made in `ledger`, under one lock that is never held over an await; this module
 //! carries them out. A worker in a caller's hand is a [`Lease`]: dropping it, which is what happens
 //! when a client goes away, gives the slot back and stops the worker if a call was under way.
 

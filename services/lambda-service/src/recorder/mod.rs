@@ -3,7 +3,7 @@
 //! 1. Before a call runs it takes a [`Permit`]: room for its row. When the database has been away
 //!    for so long that `max_pending` rows or `journal_max` bytes wait, there is none, and the call
 //!    is refused with 503 rather than run without a history.
-//! 2. Before its answer leaves, the row is in the [`journal`], which outlives the process.
+//! 2. Before its answer leaves, the row is in the `journal`, which outlives the process.
 //! 3. The writer task puts waiting rows into the database, one statement per batch, when a batch is
 //!    full or the oldest row has waited for the linger time. A failed batch is tried again with
 //!    backoff, in order, for as long as it takes. Rows of functions that are deleted meanwhile go
