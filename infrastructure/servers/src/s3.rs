@@ -160,6 +160,11 @@ async fn serve(listener: TcpListener, service: S3Service, stop: CancellationToke
         };
         match accepted {
             Ok((socket, _)) => {
+                // Answers go out in several pieces; Nagle's algorithm would hold the later ones back
+                // until the client's delayed acknowledgement, 40 ms later.
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+                }
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .serve_connection(TokioIo::new(socket), service.clone());
