@@ -11,3 +11,4 @@ mod files;
 mod requests;
 mod rollback;
 mod split;
+mod tracing;
