@@ -26,8 +26,8 @@ pub(super) async fn run(name: &str, url: &str, mapping: &Path, deadline: Duratio
     let result = loop {
         match attempt(&pool, &mapping).await {
             Ok(()) => break Ok(()),
-            Err(error) if Instant::now() >= until => break Err(failed(causes(&error))),
-            Err(error) => tracing::debug!(step = name, error = causes(&error), "trying again"),
+            Err(error) if Instant::now() >= until => break Err(failed(format!("{error:#}"))),
+            Err(error) => tracing::debug!(step = name, error = format!("{error:#}"), "trying again"),
         }
         tokio::time::sleep(PAUSE).await;
     };
@@ -35,22 +35,11 @@ pub(super) async fn run(name: &str, url: &str, mapping: &Path, deadline: Duratio
     result
 }
 
-async fn attempt(pool: &PgPool, mapping: &Mapping) -> Result<(), shared::SharedError> {
+async fn attempt(pool: &PgPool, mapping: &Mapping) -> anyhow::Result<()> {
     let plan = shared::plan(pool, mapping).await?;
     if !plan.is_empty() {
         let changes = shared::apply(pool, &plan, shared::Patience::default()).await?;
         tracing::info!(changes = changes.len(), "the candidate's views are up to date");
     }
     Ok(())
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -12,8 +12,8 @@ use super::{
 
 const CALLERS: usize = 8;
 const FUNCTIONS: usize = 16;
-/// How long after a process's end its connections may seem open: a child that it was just starting holds
-/// copies of them until it ends too, and what is sent there meanwhile is cut.
+/// How long after a process's end its connections may seem open, and what is sent there be cut. Seen, not
+/// proven: a child that it was just starting would hold copies of them from `fork` to `exec`.
 const CLOSING: Duration = Duration::from_millis(100);
 
 /// A stack at 50 %, and its functions: those whose key is on legacy, and those on the candidate.
