@@ -6,7 +6,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gateway::{
-    Bucket, KeySource, RequestPath, Route, RouteDecision, RouteState, RouteTable, Sides, Template, UpstreamId, Weight,
+    Bucket, KeyInput, KeySource, RequestPath, Route, RouteDecision, RouteState, RouteTable, Sides, Template,
+    UpstreamId, Weight,
 };
 use http::{HeaderMap, Method};
 
@@ -37,7 +38,10 @@ fn decide(criterion: &mut Criterion) {
                 let path = RequestPath::parse(black_box(&path)).expect("a good path");
                 let id = table.find(&Method::POST, &path).expect("a route takes it");
                 let route = table.get(id);
-                let key = route.key.extract(&path, &headers).expect("the path has the key");
+                let key = route
+                    .key
+                    .extract(&KeyInput { path: &path, headers: &headers, client: None })
+                    .expect("the path has the key");
                 RouteDecision::new(route, state, Bucket::of(&route.salt, &key))
             });
         });

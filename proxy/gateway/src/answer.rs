@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 use serde_json::json;
 
@@ -16,12 +16,12 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Answer {
     status: StatusCode,
     body: Bytes,
-    retry_after: Option<Duration>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Answer {
     pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Self {
-        Self { status, body: Bytes::from(body.to_string()), retry_after: None }
+        Self { status, body: Bytes::from(body.to_string()), headers: Vec::new() }
     }
 
     pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Self {
@@ -31,10 +31,19 @@ impl Answer {
     /// No side could be reached; nothing has been sent.
     pub(crate) fn unreachable(upstream: &str) -> Self {
         let message = format!("{upstream} cannot be reached; the request was not sent and may be repeated");
-        Self {
-            retry_after: Some(RETRY_AFTER),
-            ..Self::error(StatusCode::SERVICE_UNAVAILABLE, "upstream_unreachable", &message)
-        }
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, "upstream_unreachable", &message).retry_after(RETRY_AFTER)
+    }
+
+    /// Says after how many seconds, rounded up, another try makes sense.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// With one more header.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -43,13 +52,13 @@ impl Answer {
 
     /// Sends it.
     pub(crate) async fn send(self, session: &mut Session, request_id: &str) -> Result<()> {
-        let mut head = ResponseHeader::build(self.status, Some(6))?;
+        let mut head = ResponseHeader::build(self.status, Some(8))?;
         head.insert_header(header::CONTENT_TYPE, "application/json")?;
         head.insert_header(header::CONTENT_LENGTH, self.body.len())?;
         head.insert_header(header::CACHE_CONTROL, "no-store")?;
         head.insert_header("x-request-id", request_id)?;
-        if let Some(wait) = self.retry_after {
-            head.insert_header(header::RETRY_AFTER, wait.as_secs())?;
+        for (name, value) in self.headers {
+            head.append_header(name, value)?;
         }
         let without_body = session.req_header().method == Method::HEAD;
         session.write_response_header(Box::new(head), without_body).await?;

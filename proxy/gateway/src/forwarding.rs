@@ -4,7 +4,7 @@
 //! these names is removed before ours are set. Removal happens after pingora has dealt with
 //! `Connection`, so a client cannot nominate ours away either.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use http::{HeaderValue, header};
 use pingora::{
@@ -49,7 +49,7 @@ pub(crate) fn request_id(request: &RequestHeader) -> String {
 /// Makes the request ready for its upstream.
 pub(crate) fn to_upstream(
     request: &mut RequestHeader,
-    client: Option<SocketAddr>,
+    client: Option<IpAddr>,
     request_id: &str,
     trace: TraceContext,
 ) -> Result<()> {
@@ -58,7 +58,7 @@ pub(crate) fn to_upstream(
         request.remove_header(name);
     }
     if let Some(client) = client {
-        request.insert_header("x-forwarded-for", client.ip().to_string())?;
+        request.insert_header("x-forwarded-for", client.to_string())?;
     }
     if let Some(host) = host {
         request.insert_header("x-forwarded-host", host)?;

@@ -19,10 +19,9 @@ use crate::{
     control::Control,
     decision::RouteDecision,
     forwarding,
-    metrics::{Metrics, Refusal, RequestEnd},
-    request_context::{GaugeGuard, InFlightCount, RequestContext, Routed},
-    request_path::RequestPath,
-    rollout::Bucket,
+    metrics::{Metrics, RequestEnd},
+    refusal::Refusal,
+    request_context::{GaugeGuard, InFlightCount, RequestContext},
     trace::Tracing,
     upstream::Upstreams,
 };
@@ -65,10 +64,10 @@ impl ProxyHttp for Gateway {
                 ctx.refusal = Some("own_path");
                 Some(answer)
             }
-            None => self.route(session, ctx).err().map(|refusal| {
-                self.metrics.refused(refusal);
-                ctx.refusal = Some(refusal.code());
-                refusal_answer(refusal)
+            None => self.admit(session, ctx).await.err().map(|refused| {
+                self.metrics.refused(refused.refusal);
+                ctx.refusal = Some(refused.refusal.code());
+                refused.answer
             }),
         };
         let Some(answer) = answer else { return Ok(false) };
@@ -119,7 +118,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
@@ -130,8 +129,7 @@ impl ProxyHttp for Gateway {
             ctx.superseded = true;
             return Error::e_explain(SUPERSEDED, "rolled back while connecting");
         }
-        let client = session.client_addr().and_then(|address| address.as_inet()).copied();
-        forwarding::to_upstream(request, client, &ctx.request_id, ctx.trace)
+        forwarding::to_upstream(request, ctx.client, &ctx.request_id, ctx.trace)
     }
 
     async fn request_body_filter(
@@ -283,37 +281,6 @@ impl Gateway {
         })
     }
 
-    /// Finds the route and decides, once.
-    fn route(&self, session: &Session, ctx: &mut RequestContext) -> std::result::Result<(), Refusal> {
-        let request = session.req_header();
-        self.check_size(request)?;
-        let unambiguous = request.raw_path().iter().all(|byte| matches!(byte, 0x21..=0x7e));
-        let path = RequestPath::parse(request.uri.path()).ok().filter(|_| unambiguous).ok_or(Refusal::BadPath)?;
-        let table = self.control.table();
-        let id = table.find(&request.method, &path).ok_or(Refusal::NoRoute)?;
-        let route = table.get(id);
-        let key = route.key.extract(&path, &request.headers);
-        let bucket = key.as_deref().map_or_else(Bucket::random, |key| Bucket::of(&route.salt, key));
-        let decision = RouteDecision::new(route, self.control.snapshot().get(id), bucket);
-        let key = key.map(std::borrow::Cow::into_owned);
-        ctx.routed = Some(Routed { route: id, key, bucket, decision, side_in_flight: None });
-        Ok(())
-    }
-
-    fn check_size(&self, request: &RequestHeader) -> std::result::Result<(), Refusal> {
-        let lines = request.headers.iter();
-        let header_bytes: usize = lines.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if header_bytes + request.raw_path().len() > self.config.header_limit.as_usize() {
-            return Err(Refusal::HeaderTooLarge);
-        }
-        let length = request.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|text| text.parse::<u64>().ok());
-        if length.is_some_and(|length| length > self.config.body_limit.bytes()) {
-            return Err(Refusal::BodyTooLarge);
-        }
-        Ok(())
-    }
-
     /// Notes that the chosen upstream could not be reached. `true` when there is another to try.
     fn unreachable(&self, ctx: &mut RequestContext) -> bool {
         let Some(routed) = &mut ctx.routed else { return false };
@@ -336,48 +303,4 @@ impl Gateway {
             }
         }
     }
-
-    /// What to answer when a request could not be served; nothing when the client is gone.
-    fn failure_answer(&self, error: &Error, ctx: &RequestContext) -> Option<Answer> {
-        if let Some(upstream) = ctx.unreachable {
-            return Some(Answer::unreachable(&self.upstreams.get(upstream).name));
-        }
-        let answer = match (error.esource(), error.etype()) {
-            (_, ErrorType::HTTPStatus(413)) => refusal_answer(Refusal::BodyTooLarge),
-            (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Answer::error(
-                StatusCode::GATEWAY_TIMEOUT,
-                "upstream_timeout",
-                "the upstream took too long; the request may have been carried out",
-            ),
-            (ErrorSource::Upstream, _) => Answer::error(
-                StatusCode::BAD_GATEWAY,
-                "upstream_failed",
-                "the upstream broke off; the request may have been carried out",
-            ),
-            (
-                ErrorSource::Downstream,
-                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::WriteTimedout,
-            ) => return None,
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
-                Answer::error(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request did not arrive in time")
-            }
-            (ErrorSource::Downstream, _) => {
-                Answer::error(StatusCode::BAD_REQUEST, "invalid_request", "the request is not valid HTTP")
-            }
-            _ => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed"),
-        };
-        Some(answer)
-    }
-}
-
-fn refusal_answer(refusal: Refusal) -> Answer {
-    let (status, message) = match refusal {
-        Refusal::NoRoute => (StatusCode::NOT_FOUND, "no route takes this method and path"),
-        Refusal::BadPath => (StatusCode::BAD_REQUEST, "the path can be read in more than one way"),
-        Refusal::HeaderTooLarge => {
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are longer than the limit")
-        }
-        Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than the limit"),
-    };
-    Answer::error(status, refusal.code(), message)
 }

@@ -17,14 +17,17 @@
 
 mod access_log;
 mod admin;
+mod admission;
 mod answer;
 mod config;
 mod control;
 mod decision;
+mod failure;
 mod forwarding;
 mod gateway;
 mod listener;
 mod metrics;
+mod refusal;
 mod request_context;
 mod request_path;
 mod rollout;
@@ -46,7 +49,8 @@ pub use rollout::{
     BUCKETS, Bucket, DocumentText, Entry, RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
 };
 pub use route_table::{
-    AmbiguousRoutes, KeyProblem, KeySource, Route, RouteId, RouteTable, Sides, Template, TemplateProblem, UpstreamId,
+    AmbiguousRoutes, KeyInput, KeyProblem, KeySource, Route, RouteId, RouteTable, Sides, Template, TemplateProblem,
+    UpstreamId,
 };
 pub use run::{RunError, run};
 pub use validate::{Summary, validate};

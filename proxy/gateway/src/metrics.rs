@@ -13,6 +13,7 @@ use telemetry::metrics::DURATION_BUCKETS_S;
 
 use crate::{
     decision::{Reason, Side},
+    refusal::Refusal,
     rollout::Snapshot,
     route_table::{RouteId, RouteTable, UpstreamId},
 };
@@ -49,29 +50,6 @@ pub mod names {
     pub const LOG_LINES_LOST: &str = "gateway_access_log_lines_lost_total";
 }
 
-/// Why the gateway answered a request itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    NoRoute,
-    BadPath,
-    HeaderTooLarge,
-    BodyTooLarge,
-}
-
-impl Refusal {
-    const ALL: [Self; 4] = [Self::NoRoute, Self::BadPath, Self::HeaderTooLarge, Self::BodyTooLarge];
-
-    /// The error code in the answer, and the label of the metric.
-    pub(crate) const fn code(self) -> &'static str {
-        match self {
-            Self::NoRoute => "route_not_found",
-            Self::BadPath => "invalid_path",
-            Self::HeaderTooLarge => "headers_too_large",
-            Self::BodyTooLarge => "body_too_large",
-        }
-    }
-}
-
 /// The first digit of a status, or that nothing was answered.
 const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -83,7 +61,7 @@ fn status_class(status: Option<u16>) -> usize {
 pub struct Metrics {
     requests: IntCounterVec,
     routes: Vec<RouteMetrics>,
-    refused: [IntCounter; 4],
+    refused: [IntCounter; Refusal::ALL.len()],
     connect_failures: Vec<IntCounter>,
     upstream_healthy: Vec<IntGauge>,
     revision: IntGauge,

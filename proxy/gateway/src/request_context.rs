@@ -1,6 +1,7 @@
 //! What the gateway knows about one request while it serves it.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -23,6 +24,8 @@ use crate::{
 pub struct RequestContext {
     pub(crate) arrived: Instant,
     pub(crate) request_id: String,
+    /// The client's address, behind trusted proxies.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) trace: TraceContext,
     /// The span to export, when export is configured.
     pub(crate) span: Option<Span>,
@@ -56,6 +59,7 @@ impl RequestContext {
         Self {
             arrived: Instant::now(),
             request_id: String::new(),
+            client: None,
             trace: TraceContext::generate(),
             span: None,
             routed: None,

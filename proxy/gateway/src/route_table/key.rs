@@ -1,6 +1,6 @@
 //! What a decision is sticky to.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderName};
 
@@ -18,6 +18,17 @@ pub enum KeySource {
     Rest(usize),
     /// The value of this header.
     Header(HeaderName),
+}
+
+/// What a key may be taken from.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyInput<'r> {
+    /// The path.
+    pub path: &'r RequestPath<'r>,
+    /// The headers.
+    pub headers: &'r HeaderMap,
+    /// The client's address, behind trusted proxies.
+    pub client: Option<IpAddr>,
 }
 
 /// Why a key setting is refused.
@@ -60,7 +71,8 @@ impl KeySource {
     /// The key of a request that this route matched. `None` when the route has no sticky key or the
     /// request does not carry it; the request then counts for itself.
     #[must_use]
-    pub fn extract<'r>(&self, path: &'r RequestPath<'_>, headers: &'r HeaderMap) -> Option<Cow<'r, str>> {
+    pub fn extract<'r>(&self, request: &KeyInput<'r>) -> Option<Cow<'r, str>> {
+        let KeyInput { path, headers, .. } = *request;
         match self {
             Self::Request => None,
             Self::Segment(index) => path.segments().get(*index).map(|segment| Cow::Borrowed(segment.as_ref())),

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use http::Method;
 
-pub use key::{KeyProblem, KeySource};
+pub use key::{KeyInput, KeyProblem, KeySource};
 pub use template::{Template, TemplateProblem};
 
 use crate::request_path::RequestPath;

@@ -96,7 +96,11 @@ fn keys_come_from_where_the_route_says() {
         ("request", None),
     ] {
         let source = KeySource::parse(text, &template).expect("a good key");
-        assert_eq!(source.extract(&path, &headers).as_deref(), expected, "{text}");
+        assert_eq!(
+            source.extract(&KeyInput { path: &path, headers: &headers, client: None }).as_deref(),
+            expected,
+            "{text}"
+        );
     }
     for bad in ["", "id", "path:", "path:nope", "header:", "header:a b", "cookie:a"] {
         assert!(KeySource::parse(bad, &template).is_err(), "{bad}");
