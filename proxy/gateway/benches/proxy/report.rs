@@ -1,0 +1,71 @@
+//! The table at the end: medians over the rounds, and ratios within each round.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use crate::{contender::BARE, load::Load};
+
+struct Round {
+    cpu_us: f64,
+    requests_a_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+    memory_bytes: u64,
+}
+
+pub struct Report {
+    order: Vec<&'static str>,
+    rounds: BTreeMap<&'static str, Vec<Round>>,
+}
+
+impl Report {
+    pub fn new(order: impl Iterator<Item = &'static str>) -> Self {
+        Self { order: order.collect(), rounds: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, name: &'static str, load: Load, cpu: Duration, memory_bytes: u64) {
+        self.rounds.entry(name).or_default().push(Round {
+            cpu_us: cpu.as_secs_f64() * 1e6 / load.requests as f64,
+            requests_a_second: load.requests as f64 / load.seconds,
+            p50_us: load.p50_us,
+            p99_us: load.p99_us,
+            memory_bytes,
+        });
+    }
+
+    pub fn print(&self) {
+        println!("{}", machine());
+        println!(
+            "{:<46} {:>9} {:>10} {:>9} {:>9} {:>9} {:>9}",
+            "32 connections, 1 KiB answers", "CPU us", "x bare", "req/s", "p50 us", "p99 us", "peak MiB"
+        );
+        for name in &self.order {
+            let median_of = |value: fn(&Round) -> f64| median(self.rounds[name].iter().map(value).collect());
+            let bare = self.rounds[BARE].iter();
+            let ratios = self.rounds[name].iter().zip(bare).map(|(one, bare)| one.cpu_us / bare.cpu_us).collect();
+            println!(
+                "{name:<46} {:>9.1} {:>10.2} {:>9.0} {:>9.0} {:>9.0} {:>9.1}",
+                median_of(|round| round.cpu_us),
+                median(ratios),
+                median_of(|round| round.requests_a_second),
+                median_of(|round| round.p50_us),
+                median_of(|round| round.p99_us),
+                median_of(|round| round.memory_bytes as f64 / f64::from(1 << 20)),
+            );
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// What the figures were measured on.
+fn machine() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("machine: {cores} cores, {}, Linux {}", model.trim_start_matches(['\t', ' ', ':']), kernel.trim())
+}
