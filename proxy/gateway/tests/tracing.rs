@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Gateway, Setup, Stub, config};
+use crate::harness::{Gateway, Setup, Stub, config, eventually};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -14,6 +14,8 @@ async fn the_callers_trace_goes_on_upstream_under_a_span_of_the_gateways() {
     setup.gateway.client.post(url).header("traceparent", CALLER).send().await.unwrap();
     let seen = setup.legacy.seen().remove(0).headers["traceparent"].to_str().unwrap().to_owned();
     assert!(seen.starts_with(&format!("00-{TRACE_ID}-")) && seen != CALLER, "{seen}");
+    // The line is written by a thread of its own.
+    eventually("the access log has the line", async || !setup.gateway.access_log().is_empty()).await;
     assert_eq!(setup.gateway.access_log()[0]["trace_id"], TRACE_ID);
 }
 
