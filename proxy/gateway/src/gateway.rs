@@ -15,6 +15,7 @@ use pingora::{
 use crate::{
     access_log::{AccessLog, Line},
     answer::Answer,
+    auth::Authenticator,
     config::HttpConfig,
     control::Control,
     decision::RouteDecision,
@@ -38,6 +39,7 @@ const SUPERSEDED: ErrorType = ErrorType::Custom("DecisionSuperseded");
 /// The data plane.
 pub struct Gateway {
     pub(crate) config: HttpConfig,
+    pub(crate) auth: Arc<Authenticator>,
     pub(crate) control: Arc<Control>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<Metrics>,
@@ -129,6 +131,7 @@ impl ProxyHttp for Gateway {
             ctx.superseded = true;
             return Error::e_explain(SUPERSEDED, "rolled back while connecting");
         }
+        self.auth.tell_upstream(request, ctx.identity.as_deref())?;
         forwarding::to_upstream(request, ctx.client, &ctx.request_id, ctx.trace)
     }
 

@@ -19,6 +19,7 @@ mod access_log;
 mod admin;
 mod admission;
 mod answer;
+mod auth;
 mod config;
 mod control;
 mod decision;
@@ -38,8 +39,10 @@ mod trace;
 mod upstream;
 mod validate;
 
+pub use auth::{AuthMethod, Identity};
 pub use config::{
-    AccessLogConfig, AdminConfig, Config, HttpConfig, LogDestination, RolloutConfig, RouteConfig, UpstreamConfig,
+    AccessLogConfig, AdminConfig, AuthConfig, Config, HttpConfig, LogDestination, RolloutConfig, RouteConfig,
+    UpstreamConfig,
 };
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
 pub use decision::{Reason, RouteDecision, Side};

@@ -15,6 +15,7 @@ use telemetry::TraceContext;
 use tokio::sync::Notify;
 
 use crate::{
+    auth::Identity,
     decision::RouteDecision,
     rollout::Bucket,
     route_table::{RouteId, UpstreamId},
@@ -29,6 +30,8 @@ pub struct RequestContext {
     pub(crate) trace: TraceContext,
     /// The span to export, when export is configured.
     pub(crate) span: Option<Span>,
+    /// Who asks, once that is proven.
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) routed: Option<Routed>,
     /// Why the gateway answered by itself, as a code.
     pub(crate) refusal: Option<&'static str>,
@@ -62,6 +65,7 @@ impl RequestContext {
             client: None,
             trace: TraceContext::generate(),
             span: None,
+            identity: None,
             routed: None,
             refusal: None,
             body_bytes: 0,

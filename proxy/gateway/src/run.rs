@@ -22,6 +22,7 @@ use tokio::signal::unix::SignalKind;
 use crate::{
     access_log::{AccessLog, Writer},
     admin::{Admin, AdminState},
+    auth::Authenticator,
     config::Config,
     control::{Control, StartError, Watcher},
     gateway::Gateway,
@@ -100,6 +101,7 @@ pub fn run(config_file: &Path) -> Result<(), RunError> {
 
 /// Everything that is made before anything runs.
 struct Parts {
+    auth: Arc<Authenticator>,
     control: Arc<Control>,
     metrics: Arc<Metrics>,
     upstreams: Arc<Upstreams>,
@@ -119,6 +121,7 @@ impl Parts {
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
         Ok(Self {
+            auth: Arc::new(Authenticator::new(&config.auth)),
             upstreams: Arc::new(Upstreams::new(config)),
             public: bind(config.http.bind)?,
             admin: bind(config.admin.bind)?,
@@ -136,6 +139,7 @@ impl Parts {
         let in_flight = InFlightCount::default();
         let gateway = Gateway {
             config: config.http.clone(),
+            auth: self.auth,
             control: self.control.clone(),
             upstreams: self.upstreams.clone(),
             metrics: self.metrics.clone(),

@@ -1,5 +1,6 @@
 //! The static configuration: listeners, upstreams, routes. What moves is in the rollout document.
 
+mod auth;
 mod routes;
 mod upstream;
 
@@ -13,6 +14,7 @@ use layered_config::{ByteSize, HumanDuration, Problems, Report, Secret, Sources,
 use serde::Deserialize;
 use telemetry::TelemetryConfig;
 
+pub use auth::AuthConfig;
 pub use routes::RouteConfig;
 pub use upstream::UpstreamConfig;
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The admin listener.
     pub admin: AdminConfig,
+    /// How callers prove who they are.
+    pub auth: AuthConfig,
     /// Where the rollout document is.
     pub rollout: RolloutConfig,
     /// The access log.
@@ -237,6 +241,7 @@ impl Validate for Config {
     fn validate(&self, report: &mut Report) {
         report.nested("http", |report| self.http.validate(report));
         report.nested("admin", |report| self.admin.validate(report));
+        report.nested("auth", |report| self.auth.validate(report));
         report.nested("rollout", |report| self.rollout.validate(report));
         report.nested("telemetry", |report| self.telemetry.validate(report));
         for (name, upstream) in &self.upstreams {

@@ -1,0 +1,3 @@
+//! Who may pass, and what the upstream learns of them.
+
+mod identity_headers;
