@@ -50,6 +50,7 @@ pub(crate) fn request_id(request: &RequestHeader) -> String {
 pub(crate) fn to_upstream(
     request: &mut RequestHeader,
     client: Option<IpAddr>,
+    over_tls: bool,
     request_id: &str,
     trace: TraceContext,
 ) -> Result<()> {
@@ -63,7 +64,7 @@ pub(crate) fn to_upstream(
     if let Some(host) = host {
         request.insert_header("x-forwarded-host", host)?;
     }
-    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static(if over_tls { "https" } else { "http" }))?;
     request.insert_header(REQUEST_ID, request_id)?;
     request.insert_header(TRACEPARENT, trace.to_string())?;
     Ok(())

@@ -20,6 +20,7 @@ use crate::{
     control::Control,
     decision::RouteDecision,
     forwarding,
+    listener::Draining,
     metrics::{Metrics, RequestEnd},
     refusal::Refusal,
     request_context::{GaugeGuard, InFlightCount, RequestContext},
@@ -46,6 +47,7 @@ pub struct Gateway {
     pub(crate) access_log: AccessLog,
     pub(crate) tracing: Tracing,
     pub(crate) in_flight: InFlightCount,
+    pub(crate) draining: Draining,
 }
 
 #[async_trait]
@@ -120,7 +122,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
@@ -132,7 +134,8 @@ impl ProxyHttp for Gateway {
             return Error::e_explain(SUPERSEDED, "rolled back while connecting");
         }
         self.auth.tell_upstream(request, ctx.identity.as_deref())?;
-        forwarding::to_upstream(request, ctx.client, &ctx.request_id, ctx.trace)
+        let over_tls = session.digest().is_some_and(|connection| connection.ssl_digest.is_some());
+        forwarding::to_upstream(request, ctx.client, over_tls, &ctx.request_id, ctx.trace)
     }
 
     async fn request_body_filter(
@@ -188,10 +191,13 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         answer: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        if self.draining.has_begun() {
+            session.set_keepalive(None);
+        }
         let side = ctx.routed.as_ref().filter(|_| self.config.served_by_header).map(|routed| routed.decision.side);
         forwarding::to_client(answer, &ctx.request_id, side)
     }
@@ -277,7 +283,7 @@ impl Gateway {
                     services.map(|(_, one)| (one.name.clone(), health(one.is_healthy()).into())).collect();
                 Answer::json(StatusCode::OK, &serde_json::json!({ "gateway": "healthy", "services": services }))
             }
-            "/readyz" if session.is_process_shutting_down() => {
+            "/readyz" if self.draining.has_begun() => {
                 Answer::json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "status": "draining" }))
             }
             _ => Answer::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),

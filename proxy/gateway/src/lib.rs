@@ -35,14 +35,15 @@ mod rollout;
 mod route_table;
 mod run;
 mod signals;
+mod tls;
 mod trace;
 mod upstream;
 mod validate;
 
 pub use auth::{AuthMethod, Identity};
 pub use config::{
-    AccessLogConfig, AdminConfig, AuthConfig, Config, HttpConfig, LogDestination, RolloutConfig, RouteConfig,
-    UpstreamConfig,
+    AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, Http2Config, HttpConfig, LogDestination,
+    RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpstreamConfig,
 };
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
 pub use decision::{Reason, RouteDecision, Side};
@@ -56,4 +57,5 @@ pub use route_table::{
     UpstreamId,
 };
 pub use run::{RunError, run};
+pub use tls::CertificateError;
 pub use validate::{Summary, validate};

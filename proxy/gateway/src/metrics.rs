@@ -32,6 +32,18 @@ pub mod names {
     pub const FALLBACKS: &str = "gateway_fallbacks_total";
     /// Requests that the gateway answered itself, by why.
     pub const REFUSED: &str = "gateway_requests_refused_total";
+    /// Client connections on all public listeners.
+    pub const CONNECTIONS_OPEN: &str = "gateway_connections_open";
+    /// Connections that the system could not give.
+    pub const ACCEPTS_FAILED: &str = "gateway_accepts_failed_total";
+    /// Connections that ended before TLS was agreed on, by cause.
+    pub const TLS_HANDSHAKES_FAILED: &str = "gateway_tls_handshakes_failed_total";
+    /// When a certificate in force expires, in seconds since 1970, by listener and file.
+    pub const TLS_CERTIFICATE_EXPIRY: &str = "gateway_tls_certificate_expiry_timestamp_seconds";
+    /// Changed certificate files, by listener and outcome.
+    pub const TLS_CERTIFICATE_RELOADS: &str = "gateway_tls_certificate_reloads_total";
+    /// 1 while certificate files on disk cannot be used, by listener.
+    pub const TLS_CERTIFICATE_REFUSED: &str = "gateway_tls_certificate_refused";
     /// Connections that could not be made, by upstream.
     pub const CONNECT_FAILURES: &str = "gateway_upstream_connect_failures_total";
     /// 1 while an upstream answers its health probe, by upstream.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use layered_config::Problems;
 use pingora::{
-    proxy::http_proxy_service,
+    proxy::http_proxy,
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
     services::background::background_service,
 };
@@ -26,10 +26,11 @@ use crate::{
     config::Config,
     control::{Control, StartError, Watcher},
     gateway::Gateway,
-    listener::{Bound, DrainingProxy},
+    listener::{self, Bound, ConnectionMetrics, Drain, Draining, Endpoint, PublicListeners},
     metrics::Metrics,
     request_context::InFlightCount,
     signals::Signals,
+    tls::{self, CertificateError, Certificates, TlsMetrics},
     trace::Tracing,
     upstream::{HealthProbe, Upstreams},
 };
@@ -55,6 +56,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// A certificate of the public listener cannot be used.
+    #[error("http.tls: {0}")]
+    Certificate(#[from] CertificateError),
     /// The access log cannot be opened.
     #[error("cannot open the access log {}", .path.display())]
     AccessLog {
@@ -107,7 +111,8 @@ struct Parts {
     upstreams: Arc<Upstreams>,
     access_log: AccessLog,
     writer: Writer,
-    public: Bound,
+    certificates: Option<Arc<Certificates>>,
+    public: Vec<Endpoint>,
     admin: Bound,
     tracing: Tracing,
 }
@@ -120,10 +125,13 @@ impl Parts {
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
+        let certificates = config.http.tls.as_ref().map(|tls| Certificates::load(&tls.certificates)).transpose()?;
+        let certificates = certificates.map(Arc::new);
         Ok(Self {
             auth: Arc::new(Authenticator::new(&config.auth)),
             upstreams: Arc::new(Upstreams::new(config)),
-            public: bind(config.http.bind)?,
+            public: listener::endpoints(&config.http, certificates.as_ref(), bind)?,
+            certificates,
             admin: bind(config.admin.bind)?,
             control: Arc::new(control),
             metrics,
@@ -136,7 +144,7 @@ impl Parts {
     /// Serves until the last request after a signal has been answered, or its deadline is over.
     fn serve(self, config: &Config) -> Result<Writer, RunError> {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
-        let in_flight = InFlightCount::default();
+        let (in_flight, draining) = (InFlightCount::default(), Draining::default());
         let gateway = Gateway {
             config: config.http.clone(),
             auth: self.auth,
@@ -146,6 +154,7 @@ impl Parts {
             access_log: self.access_log,
             tracing: self.tracing,
             in_flight: in_flight.clone(),
+            draining: draining.clone(),
         };
         let admin = AdminState {
             config: config.admin.clone(),
@@ -156,9 +165,16 @@ impl Parts {
             started: Instant::now(),
         };
         let (drained, ended) = mpsc::channel();
-        let proxy = http_proxy_service(&server.configuration, gateway);
-        let proxy = DrainingProxy::new(proxy, self.public, self.admin.address, in_flight, drained.clone());
+        let proxy = http_proxy(&server.configuration, gateway);
+        let drain = Drain { in_flight, draining, drained: drained.clone() };
+        let connections = ConnectionMetrics::register(prometheus::default_registry())?;
+        let proxy = PublicListeners::new(self.public, proxy, &config.http, connections, self.admin.address, drain);
         let proxy = server.add_service(proxy);
+        let tls_metrics = TlsMetrics::register(prometheus::default_registry())?;
+        if let Some((tls, certificates)) = config.http.tls.as_ref().zip(self.certificates) {
+            let reload = tls::Reload::new(certificates, tls_metrics.of("http"), tls.poll_interval.get());
+            server.add_service(background_service("certificates", reload));
+        }
         server.add_service(background_service("admin", Admin::new(admin, self.admin.into_listener())));
         let watcher = Watcher::new(self.control, config.rollout.poll_interval.get());
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));

@@ -1,7 +1,9 @@
 //! The static configuration: listeners, upstreams, routes. What moves is in the rollout document.
 
 mod auth;
+mod http2;
 mod routes;
+mod tls;
 mod upstream;
 
 use std::{
@@ -15,7 +17,9 @@ use serde::Deserialize;
 use telemetry::TelemetryConfig;
 
 pub use auth::AuthConfig;
+pub use http2::Http2Config;
 pub use routes::RouteConfig;
+pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
 pub use upstream::UpstreamConfig;
 
 use crate::route_table::RouteTable;
@@ -51,12 +55,24 @@ pub struct Config {
 pub struct HttpConfig {
     /// Address and port; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// TLS. Without it clients speak plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// Whether clients may begin with HTTP/2 on the plain listener, without an upgrade (RFC 9113,
+    /// section 3.3). Over TLS they may always.
+    pub h2c: bool,
+    /// The limits of HTTP/2 connections.
+    pub http2: Http2Config,
+    /// How many client connections may be open at once. More wait to be accepted.
+    pub max_connections: u32,
     /// Worker threads.
     pub threads: usize,
     /// Whether idle workers take over tasks of busy ones. Off costs less CPU for each request.
     pub work_stealing: bool,
     /// The longest the gateway waits for requests in flight after SIGTERM.
     pub drain_deadline: HumanDuration,
+    /// How long a client connection that is idle when the drain begins is kept, so that its client
+    /// learns of the end from the answer to another request and not from a lost one.
+    pub idle_grace: HumanDuration,
     /// The longest a request body may be.
     pub body_limit: ByteSize,
     /// The longest all header lines of a request may be together.
@@ -79,9 +95,14 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
+            h2c: false,
+            http2: Http2Config::default(),
+            max_connections: 10_000,
             threads: 2,
             work_stealing: true,
             drain_deadline: HumanDuration::from_secs(30),
+            idle_grace: HumanDuration::from_secs(1),
             body_limit: ByteSize::from_mib(64),
             header_limit: ByteSize::from_kib(64),
             read_timeout: HumanDuration::from_secs(60),
@@ -102,6 +123,16 @@ impl Validate for HttpConfig {
         if self.max_attempts < 2 {
             report.problem("max_attempts", "a fallback needs a second attempt", "write 2 or more");
         }
+        if self.max_connections == 0 {
+            report.problem("max_connections", "no client could connect", "write 1 or more");
+        }
+        if self.idle_grace.get() > self.drain_deadline.get() {
+            report.problem("idle_grace", "it is longer than `drain_deadline`", "write at most the same duration");
+        }
+        if let Some(tls) = &self.tls {
+            report.nested("tls", |report| tls.validate(report));
+        }
+        report.nested("http2", |report| self.http2.validate(report));
         for (key, duration) in [
             ("drain_deadline", self.drain_deadline),
             ("read_timeout", self.read_timeout),
@@ -223,6 +254,9 @@ impl Config {
         let folder = file.parent().unwrap_or(Path::new(""));
         config.rollout.file = folder.join(&config.rollout.file);
         config.access_log.file = folder.join(&config.access_log.file);
+        if let Some(tls) = &mut config.http.tls {
+            tls.resolve(folder);
+        }
         Ok(config)
     }
 
