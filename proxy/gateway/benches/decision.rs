@@ -42,7 +42,7 @@ fn decide(criterion: &mut Criterion) {
                     .key
                     .extract(&KeyInput { path: &path, headers: &headers, client: None })
                     .expect("the path has the key");
-                RouteDecision::new(route, state, Bucket::of(&route.salt, &key))
+                RouteDecision::new(route, state, None, Bucket::of(&route.salt, &key))
             });
         });
     }

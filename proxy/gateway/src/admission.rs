@@ -39,7 +39,9 @@ impl Gateway {
         // 4. Whether there is budget left.
 
         // 5. The side.
-        let decision = RouteDecision::new(route, self.control.snapshot().get(id), bucket);
+        let snapshot = self.control.snapshot();
+        let pin = key.as_deref().and_then(|key| snapshot.pins(id).get(key));
+        let decision = RouteDecision::new(route, snapshot.get(id), pin, bucket);
         let key = key.map(Cow::into_owned);
         ctx.routed = Some(Routed { route: id, key, bucket, decision, side_in_flight: None });
         Ok(())

@@ -1,6 +1,6 @@
 //! Where one request goes, decided purely from its route, its key's bucket and the live state.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     rollout::{Bucket, RouteState, Weight},
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The old side or the new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// The old side.
@@ -45,13 +45,15 @@ pub enum Reason {
     Stage,
     /// The key's bucket was compared with the weight.
     Weight,
+    /// An operator has pinned the key to this side.
+    Pin,
     /// The candidate could not be reached.
     Fallback,
 }
 
 impl Reason {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 4] = [Self::OnlySide, Self::Stage, Self::Weight, Self::Fallback];
+    pub const ALL: [Self; 5] = [Self::OnlySide, Self::Stage, Self::Weight, Self::Pin, Self::Fallback];
 
     /// The name in metrics, log and API.
     #[must_use]
@@ -60,12 +62,17 @@ impl Reason {
             Self::OnlySide => "only_side",
             Self::Stage => "stage",
             Self::Weight => "weight",
+            Self::Pin => "pin",
             Self::Fallback => "fallback",
         }
     }
 
     pub(crate) const fn index(self) -> usize {
         self as usize
+    }
+
+    fn of_weight(settled: bool) -> Self {
+        if settled { Self::Stage } else { Self::Weight }
     }
 }
 
@@ -84,21 +91,22 @@ pub struct RouteDecision {
 }
 
 impl RouteDecision {
-    /// Decides.
+    /// Decides. A pin goes before the weight.
     #[must_use]
-    pub fn new(route: &Route, state: RouteState, bucket: Bucket) -> Self {
+    pub fn new(route: &Route, state: RouteState, pin: Option<Side>, bucket: Bucket) -> Self {
         let epoch = state.epoch;
         match route.sides {
             Sides::Legacy(upstream) => Self { side: Side::Legacy, upstream, reason: Reason::OnlySide, epoch },
             Sides::Candidate(upstream) => Self { side: Side::Candidate, upstream, reason: Reason::OnlySide, epoch },
             Sides::Both { legacy, candidate, .. } => {
                 let settled = state.weight == Weight::NONE || state.weight == Weight::ALL;
-                let reason = if settled { Reason::Stage } else { Reason::Weight };
-                if state.weight.includes(bucket) {
-                    Self { side: Side::Candidate, upstream: candidate, reason, epoch }
-                } else {
-                    Self { side: Side::Legacy, upstream: legacy, reason, epoch }
-                }
+                let (side, reason) = match pin {
+                    Some(side) => (side, Reason::Pin),
+                    None if state.weight.includes(bucket) => (Side::Candidate, Reason::of_weight(settled)),
+                    None => (Side::Legacy, Reason::of_weight(settled)),
+                };
+                let upstream = if side == Side::Candidate { candidate } else { legacy };
+                Self { side, upstream, reason, epoch }
             }
         }
     }
@@ -149,9 +157,9 @@ mod tests {
 
     #[test]
     fn one_sided_routes_ignore_the_weight() {
-        let legacy = RouteDecision::new(&route(Sides::Legacy(UpstreamId(3))), state(100.0), Bucket::random());
+        let legacy = RouteDecision::new(&route(Sides::Legacy(UpstreamId(3))), state(100.0), None, Bucket::random());
         assert_eq!((legacy.side, legacy.reason, legacy.upstream), (Side::Legacy, Reason::OnlySide, UpstreamId(3)));
-        let candidate = RouteDecision::new(&route(Sides::Candidate(UpstreamId(4))), state(0.0), Bucket::random());
+        let candidate = RouteDecision::new(&route(Sides::Candidate(UpstreamId(4))), state(0.0), None, Bucket::random());
         assert_eq!((candidate.side, candidate.reason), (Side::Candidate, Reason::OnlySide));
         assert_eq!(candidate.fall_back(&route(Sides::Candidate(UpstreamId(4)))), None);
     }
@@ -159,7 +167,7 @@ mod tests {
     #[test]
     fn the_ends_of_the_scale_are_settled_by_the_stage() {
         for (percent, side) in [(0.0, Side::Legacy), (100.0, Side::Candidate)] {
-            let decision = RouteDecision::new(&both(true), state(percent), Bucket::random());
+            let decision = RouteDecision::new(&both(true), state(percent), None, Bucket::random());
             assert_eq!((decision.side, decision.reason, decision.epoch), (side, Reason::Stage, 7));
         }
     }
@@ -168,7 +176,7 @@ mod tests {
     fn between_them_the_bucket_decides() {
         let decisions = (0..1_000).map(|key| {
             let bucket = Bucket::of("invoke", &key.to_string());
-            (bucket, RouteDecision::new(&both(true), state(25.0), bucket))
+            (bucket, RouteDecision::new(&both(true), state(25.0), None, bucket))
         });
         for (bucket, decision) in decisions {
             let expected = if bucket.get() < 2_500 { Side::Candidate } else { Side::Legacy };
@@ -178,7 +186,7 @@ mod tests {
 
     #[test]
     fn only_a_candidate_falls_back_and_only_where_allowed() {
-        let decision = RouteDecision::new(&both(true), state(100.0), Bucket::random());
+        let decision = RouteDecision::new(&both(true), state(100.0), None, Bucket::random());
         let fallen = decision.fall_back(&both(true)).expect("the route allows it");
         assert_eq!((fallen.side, fallen.reason), (Side::Legacy, Reason::Fallback));
         assert_eq!(fallen.fall_back(&both(true)), None);
@@ -188,8 +196,25 @@ mod tests {
     #[test]
     fn a_new_epoch_voids_a_decision_for_the_candidate_only() {
         let now = RouteState { epoch: 8, ..state(0.0) };
-        let candidate = RouteDecision::new(&both(true), state(100.0), Bucket::random());
-        let legacy = RouteDecision::new(&both(true), state(0.0), Bucket::random());
+        let candidate = RouteDecision::new(&both(true), state(100.0), None, Bucket::random());
+        let legacy = RouteDecision::new(&both(true), state(0.0), None, Bucket::random());
         assert!(candidate.is_current(state(100.0)) && !candidate.is_current(now) && legacy.is_current(now));
+    }
+
+    #[test]
+    fn a_pin_goes_before_the_weight_but_makes_no_side() {
+        for percent in [0.0, 50.0, 100.0] {
+            for side in Side::ALL {
+                let pinned = RouteDecision::new(&both(true), state(percent), Some(side), Bucket::random());
+                assert_eq!((pinned.side, pinned.reason), (side, Reason::Pin));
+                assert_eq!(pinned.upstream, UpstreamId(side.index()));
+            }
+        }
+        let one_sided = route(Sides::Legacy(UpstreamId(3)));
+        let pinned = RouteDecision::new(&one_sided, state(0.0), Some(Side::Candidate), Bucket::random());
+        assert_eq!((pinned.side, pinned.reason), (Side::Legacy, Reason::OnlySide));
+        let pinned = RouteDecision::new(&both(true), state(0.0), Some(Side::Candidate), Bucket::random());
+        assert_eq!(pinned.fall_back(&both(true)).map(|fallen| fallen.reason), Some(Reason::Fallback));
+        assert!(!pinned.is_current(RouteState { epoch: 8, ..state(0.0) }), "a rollback voids it");
     }
 }

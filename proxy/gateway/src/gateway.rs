@@ -93,9 +93,11 @@ impl ProxyHttp for Gateway {
                 return Error::e_explain(ErrorType::InternalError, "a request without a route goes nowhere");
             };
             let route = self.control.table().get(routed.route);
-            let state = self.control.snapshot().get(routed.route);
+            let snapshot = self.control.snapshot();
+            let state = snapshot.get(routed.route);
             if !routed.decision.is_current(state) {
-                routed.decision = RouteDecision::new(route, state, routed.bucket);
+                let pin = routed.key.as_deref().and_then(|key| snapshot.pins(routed.route).get(key));
+                routed.decision = RouteDecision::new(route, state, pin, routed.bucket);
             }
             if let Some(peer) = self.upstreams.get(routed.decision.upstream).peer() {
                 let gauge = self.metrics.in_flight(routed.route, routed.decision.side);

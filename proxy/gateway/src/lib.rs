@@ -26,6 +26,7 @@ mod decision;
 mod failure;
 mod forwarding;
 mod gateway;
+mod limit;
 mod listener;
 mod metrics;
 mod refusal;
@@ -45,12 +46,17 @@ pub use config::{
     AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, Http2Config, HttpConfig, LogDestination,
     RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpstreamConfig,
 };
+pub use config::{LimitsConfig, PolicyConfig};
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
 pub use decision::{Reason, RouteDecision, Side};
+pub use limit::{
+    BurstProblem, Counts, Limit, LiveLimits, MAX_BURST, Policies, Policy, PolicyId, Quota, Rate, RateProblem,
+};
 pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
 pub use request_path::{PathProblem, RequestPath};
 pub use rollout::{
-    BUCKETS, Bucket, DocumentText, Entry, RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
+    BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RolloutDocument, RouteState,
+    Snapshot, Stage, Weight, WeightProblem,
 };
 pub use route_table::{
     AmbiguousRoutes, KeyInput, KeyProblem, KeySource, Route, RouteId, RouteTable, Sides, Template, TemplateProblem,

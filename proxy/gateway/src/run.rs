@@ -121,7 +121,8 @@ impl Parts {
     fn new(config: &Config, tracing: Tracing) -> Result<Self, RunError> {
         let table = Arc::new(config.route_table());
         let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
-        let control = Control::start(config.rollout.file.clone(), table, metrics.clone())?;
+        let policies = Arc::new(config.limits.policies());
+        let control = Control::start(config.rollout.file.clone(), table, policies, metrics.clone())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;

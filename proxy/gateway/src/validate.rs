@@ -36,7 +36,12 @@ pub fn validate(config_file: &Path) -> Result<Summary, StartError> {
     let table = config.route_table();
     let text = crate::control::read_document(&config.rollout.file).map_err(StartError::File)?;
     if let Some(text) = &text {
-        RolloutDocument::parse(&config.rollout.file.display().to_string(), text, &table, |_| None)?;
+        RolloutDocument::parse(
+            &config.rollout.file.display().to_string(),
+            text,
+            (&table, &config.limits.policies()),
+            |_| None,
+        )?;
     }
     Ok(Summary {
         routes: table.len(),

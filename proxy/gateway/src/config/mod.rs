@@ -2,6 +2,7 @@
 
 mod auth;
 mod http2;
+mod limits;
 mod routes;
 mod tls;
 mod upstream;
@@ -18,6 +19,7 @@ use telemetry::TelemetryConfig;
 
 pub use auth::AuthConfig;
 pub use http2::Http2Config;
+pub use limits::{LimitsConfig, PolicyConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
 pub use upstream::UpstreamConfig;
@@ -45,6 +47,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The sides, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
+    /// How many requests are let through.
+    pub limits: LimitsConfig,
     /// The routes.
     pub routes: Vec<RouteConfig>,
 }
@@ -281,6 +285,8 @@ impl Validate for Config {
         for (name, upstream) in &self.upstreams {
             report.nested(&format!("upstreams.{name:?}"), |report| upstream.validate(report));
         }
+        report.nested("limits", |report| self.limits.validate(report));
+        self.limits.check_routes(&self.routes, report);
         routes::build(&self.routes, &self.upstream_names(), report);
         if self.routes.is_empty() {
             report.problem("routes", "no route is configured, so nothing would be served", "add a [[routes]] table");

@@ -33,6 +33,9 @@ pub struct RouteConfig {
     /// What sets the route's keys apart from other routes'. Routes with the same salt and key move
     /// the same keys together. The route's name unless given.
     pub salt: Option<String>,
+    /// The limit policies that a request must pass, all of them.
+    #[serde(default)]
+    pub limits: Vec<String>,
 }
 
 fn request() -> String {

@@ -29,6 +29,7 @@ pub use watcher::Watcher;
 pub(crate) use watcher::on_blocking_thread;
 
 use crate::{
+    limit::Policies,
     metrics::Metrics,
     rollout::{DocumentText, RolloutDocument, Snapshot, Weight},
     route_table::{RouteId, RouteTable},
@@ -38,6 +39,7 @@ use file::DocumentFile;
 /// The live state and its file.
 pub struct Control {
     table: Arc<RouteTable>,
+    policies: Arc<Policies>,
     metrics: Arc<Metrics>,
     live: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
@@ -128,20 +130,26 @@ impl Control {
     ///
     /// # Errors
     /// When the document is broken or cannot be read.
-    pub fn start(path: PathBuf, table: Arc<RouteTable>, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+    pub fn start(
+        path: PathBuf,
+        table: Arc<RouteTable>,
+        policies: Arc<Policies>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let file = DocumentFile::new(path.clone());
-        let initial = Snapshot::initial(&table);
+        let initial = Snapshot::initial(&table, &policies);
         let seen = file.read().map_err(StartError::File)?;
         let snapshot = match &seen {
             None => initial,
             Some(text) => {
-                let document = RolloutDocument::parse(&file.name(), text, &table, |_| None)?;
+                let document = RolloutDocument::parse(&file.name(), text, (&table, &policies), |_| None)?;
                 initial.with_document(&document, &BTreeSet::new())
             }
         };
         metrics.state_changed(&snapshot);
         Ok(Self {
             table,
+            policies,
             metrics,
             live: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(Writer { file, seen, unkept: BTreeSet::new() }),
@@ -159,6 +167,12 @@ impl Control {
     #[must_use]
     pub fn table(&self) -> &RouteTable {
         &self.table
+    }
+
+    /// The limit policies the state is about.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     /// The document's file.
@@ -224,7 +238,7 @@ impl Control {
         let document = self.parse(&writer, &text).map_err(WeightError::BrokenDocument)?;
         let before = self.live.load_full();
         let epoch = before.with_document(&document, &BTreeSet::new()).get(route).epoch;
-        let changed = edit(&text, [(name.as_str(), to, epoch)]);
+        let changed = edit(&text, |document| document.set(name, to, epoch));
         let document = self.parse(&writer, &changed).map_err(WeightError::BrokenDocument)?;
         writer.file.write(&changed).map_err(WeightError::File)?;
         writer.seen = Some(changed);
@@ -306,16 +320,17 @@ impl Control {
     fn keep(&self, writer: &mut Writer) -> Result<(), FileError> {
         let live = self.live.load_full();
         let text = writer.file.read()?;
-        // Without a file to edit, the one written says everything that is in force.
-        let routes: Vec<RouteId> = match text {
-            Some(_) => writer.unkept.iter().copied().collect(),
-            None => self.table.iter().filter(|(_, route)| route.sides.is_split()).map(|(id, _)| id).collect(),
+        let changed = match text {
+            Some(text) => edit(&text, |document| {
+                for id in &writer.unkept {
+                    let (name, state) = (&self.table.get(*id).name, live.get(*id));
+                    document.set(name, state.weight, state.epoch);
+                    document.void_candidate_pins(name);
+                }
+            }),
+            // Without a file to edit, the one written says everything that is in force.
+            None => live.document(&self.table, &self.policies).to_string(),
         };
-        let states = routes.iter().map(|id| {
-            let state = live.get(*id);
-            (self.table.get(*id).name.as_str(), state.weight, state.epoch)
-        });
-        let changed = edit(&text.unwrap_or_default(), states);
         writer.file.write(&changed)?;
         if let Ok(document) = self.parse(writer, &changed) {
             self.adopt(&document, &BTreeSet::new());
@@ -340,7 +355,7 @@ impl Control {
         let live = self.live.load();
         // A rollback that is not in the file yet is newer than anything the file says.
         let running = |id| (!writer.unkept.contains(&id)).then(|| live.get(id).epoch);
-        RolloutDocument::parse(&writer.file.name(), text, &self.table, running)
+        RolloutDocument::parse(&writer.file.name(), text, (&self.table, &self.policies), running)
     }
 
     fn adopt(&self, document: &RolloutDocument, unkept: &BTreeSet<RouteId>) -> Snapshot {
@@ -383,12 +398,10 @@ pub(crate) fn read_document(path: &Path) -> Result<Option<String>, FileError> {
     DocumentFile::new(path.to_owned()).read()
 }
 
-/// The text with these routes' entries set. A text that is no TOML is replaced.
-fn edit<'a>(text: &str, entries: impl IntoIterator<Item = (&'a str, Weight, u64)>) -> String {
+/// The text with this change. A text that is no TOML is replaced.
+fn edit(text: &str, change: impl FnOnce(&mut DocumentText)) -> String {
     let mut document = DocumentText::parse(text).unwrap_or_default();
-    for (route, weight, epoch) in entries {
-        document.set(route, weight, epoch);
-    }
+    change(&mut document);
     document.to_string()
 }
 

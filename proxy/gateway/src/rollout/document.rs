@@ -1,24 +1,42 @@
-//! The rollout document: which share of each route's keys is on the candidate.
-//!
-//! A person edits it, and so do the API and the command line, so an edit changes the values it must
-//! and leaves every comment, blank line and order as it was.
+//! The rollout document: which share of each route's keys is on the candidate, which keys are pinned
+//! to a side, and how much each limit allows.
 //!
 //! ```toml
 //! [routes.invoke]
 //! percent = 10        # share of keys on the candidate: 0 to 100, two decimals
 //! epoch = 3           # bumped by a rollback
+//!
+//! [routes.invoke.pins]
+//! "fn-1" = "candidate"            # whatever the percentage; a rollback removes it
+//! "fn-2" = "legacy"               # a rollback leaves it
+//!
+//! [limits.per-function]           # in place of the configuration's numbers; each may be left out
+//! rate = "50/s"
+//! burst = 10
+//!
+//! [limits.per-function.overrides]
+//! "fn-1" = { rate = "500/s", burst = 50 }
 //! ```
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use layered_config::{Problems, Report};
 use serde::Deserialize;
-use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
-use super::weight::{Weight, WeightProblem};
-use crate::route_table::{RouteId, RouteTable};
+use super::{
+    pins::{MAX_KEY_BYTES, MAX_PINS, Pins},
+    weight::{Weight, WeightProblem},
+};
+use crate::{
+    decision::Side,
+    limit::{Limit, LiveLimits, MAX_BURST, Policies, Policy, Quota, Rate},
+    route_table::{RouteId, RouteTable},
+};
 
-/// What the document says about one route.
+/// The most overrides that one policy may have.
+pub const MAX_OVERRIDES: usize = 10_000;
+
+/// What the document says about a route's weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The share of keys on the candidate.
@@ -27,10 +45,11 @@ pub struct Entry {
     pub epoch: Option<u64>,
 }
 
-/// The document, checked against the routes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The document, checked against the routes and the policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutDocument {
-    entries: BTreeMap<RouteId, Entry>,
+    entries: BTreeMap<RouteId, (Entry, Arc<Pins>)>,
+    limits: Arc<LiveLimits>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +57,8 @@ pub struct RolloutDocument {
 struct RawDocument {
     #[serde(default)]
     routes: BTreeMap<String, RawEntry>,
+    #[serde(default)]
+    limits: BTreeMap<String, RawLimit>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +66,24 @@ struct RawDocument {
 struct RawEntry {
     percent: f64,
     epoch: Option<u64>,
+    #[serde(default)]
+    pins: BTreeMap<String, Side>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimit {
+    rate: Option<Rate>,
+    burst: Option<u32>,
+    #[serde(default)]
+    overrides: BTreeMap<String, RawQuota>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawQuota {
+    rate: Rate,
+    burst: Option<u32>,
 }
 
 impl RolloutDocument {
@@ -56,26 +95,73 @@ impl RolloutDocument {
     pub fn parse(
         name: &str,
         text: &str,
-        routes: &RouteTable,
+        (routes, policies): (&RouteTable, &Policies),
         running: impl Fn(RouteId) -> Option<u64>,
     ) -> Result<Self, Problems> {
-        let check = |raw: &RawDocument, report: &mut Report| check(raw, routes, &running, report);
+        let check = |raw: &RawDocument, report: &mut Report| {
+            check_routes(raw, routes, &running, report);
+            check_limits(raw, policies, report);
+        };
         let raw: RawDocument = layered_config::load_str_with(name, text, check)?;
         let entries = raw.routes.iter().filter_map(|(name, entry)| {
             let weight = Weight::from_percent(entry.percent).ok()?;
-            Some((routes.by_name(name)?, Entry { weight, epoch: entry.epoch }))
+            let pins: Pins = entry.pins.iter().map(|(key, side)| (key.as_str(), *side)).collect();
+            Some((routes.by_name(name)?, (Entry { weight, epoch: entry.epoch }, Arc::new(pins))))
         });
-        Ok(Self { entries: entries.collect() })
+        let mut limits = LiveLimits::configured(policies);
+        for (name, raw) in &raw.limits {
+            if let Some(id) = policies.by_name(name) {
+                limits.set(id, raw.limit(policies.get(id)));
+            }
+        }
+        Ok(Self { entries: entries.collect(), limits: Arc::new(limits) })
     }
 
-    /// What the document says about a route.
+    /// What the document says about a route's weight.
     #[must_use]
     pub fn get(&self, route: RouteId) -> Option<Entry> {
-        self.entries.get(&route).copied()
+        self.entries.get(&route).map(|(entry, _)| *entry)
+    }
+
+    /// The keys of a route that the document pins.
+    #[must_use]
+    pub fn pins(&self, route: RouteId) -> Arc<Pins> {
+        self.entries.get(&route).map(|(_, pins)| pins.clone()).unwrap_or_default()
+    }
+
+    /// What every policy allows when the document is in force.
+    #[must_use]
+    pub fn limits(&self) -> Arc<LiveLimits> {
+        self.limits.clone()
     }
 }
 
-fn check(raw: &RawDocument, routes: &RouteTable, running: &impl Fn(RouteId) -> Option<u64>, report: &mut Report) {
+impl RawLimit {
+    /// Where neither is given, or just the burst, the rate is the configured one.
+    fn quota(&self, policy: &Policy) -> Option<Quota> {
+        match (self.rate, self.burst) {
+            (None, None) => Some(policy.quota),
+            (rate, burst) => Quota::new(rate.unwrap_or(policy.quota.rate), burst).ok(),
+        }
+    }
+
+    fn limit(&self, policy: &Policy) -> Limit {
+        let overrides = self.overrides.iter();
+        Limit {
+            quota: self.quota(policy).unwrap_or(policy.quota),
+            overrides: overrides
+                .filter_map(|(key, raw)| Some((key.as_str().into(), Quota::new(raw.rate, raw.burst).ok()?)))
+                .collect(),
+        }
+    }
+}
+
+fn check_routes(
+    raw: &RawDocument,
+    routes: &RouteTable,
+    running: &impl Fn(RouteId) -> Option<u64>,
+    report: &mut Report,
+) {
     for (name, entry) in &raw.routes {
         let key = |field: &str| format!("routes.{}{field}", toml_key(name));
         let Some(id) = routes.by_name(name) else {
@@ -101,6 +187,45 @@ fn check(raw: &RawDocument, routes: &RouteTable, running: &impl Fn(RouteId) -> O
             let message = format!("epoch {written} is older than the running epoch {running}: it predates a rollback");
             report.problem(&key(".epoch"), message, format!("look at the weight again, then write epoch = {running}"));
         }
+        check_keys(&key(".pins"), &entry.pins, MAX_PINS, report);
+    }
+}
+
+fn check_limits(raw: &RawDocument, policies: &Policies, report: &mut Report) {
+    for (name, limit) in &raw.limits {
+        let key = |field: &str| format!("limits.{}{field}", toml_key(name));
+        let Some(id) = policies.by_name(name) else {
+            let known: Vec<&str> = policies.iter().map(|(_, policy)| policy.name.as_str()).collect();
+            let fix = match known.as_slice() {
+                [] => format!("add [limits.policies.{name}] to the gateway's configuration, or remove it"),
+                known => format!("correct or remove it; policies: {}", known.join(", ")),
+            };
+            report.problem(&key(""), format!("there is no limit policy `{name}`"), fix);
+            continue;
+        };
+        let fix = format!("write a number from 1 to {MAX_BURST}, or leave it out for one second of the rate");
+        if limit.quota(policies.get(id)).is_none() {
+            report.problem(&key(".burst"), "the burst is 0 or too large", fix.as_str());
+        }
+        for (subject, raw) in &limit.overrides {
+            if Quota::new(raw.rate, raw.burst).is_err() {
+                let key = key(&format!(".overrides.{}.burst", toml_key(subject)));
+                report.problem(&key, "the burst is 0 or too large", fix.as_str());
+            }
+        }
+        check_keys(&key(".overrides"), &limit.overrides, MAX_OVERRIDES, report);
+    }
+}
+
+/// Keys of pins and overrides come from the network in the end, so they have bounds.
+fn check_keys<T>(table: &str, keys: &BTreeMap<String, T>, most: usize, report: &mut Report) {
+    if keys.len() > most {
+        let fix = "remove those that are over, or move the keys together by the route's weight or the policy's rate";
+        report.problem(table, format!("{} entries are more than the {most} there may be", keys.len()), fix);
+    }
+    for key in keys.keys().filter(|key| key.is_empty() || key.len() > MAX_KEY_BYTES) {
+        let at = format!("{table}.{}", toml_key(key));
+        report.problem(&at, "it cannot be the key of a request", format!("write 1 to {MAX_KEY_BYTES} bytes"));
     }
 }
 
@@ -108,71 +233,8 @@ fn split_routes(routes: &RouteTable) -> impl Iterator<Item = &str> {
     routes.iter().filter(|(_, route)| route.sides.is_split()).map(|(_, route)| route.name.as_str())
 }
 
-/// Route names are checked to be bare keys, but a document may name anything.
+/// A name as a report takes it. Names of routes are checked to be bare keys, but a document may name
+/// anything; without its quotes such a name is found by its table.
 fn toml_key(name: &str) -> String {
-    format!("{:?}", name.replace('"', ""))
-}
-
-/// The text of a document, to be changed in place.
-#[derive(Debug, Default)]
-pub struct DocumentText(DocumentMut);
-
-impl DocumentText {
-    /// Takes over a text that [`RolloutDocument::parse`] has accepted.
-    ///
-    /// # Errors
-    /// When it is no TOML.
-    pub fn parse(text: &str) -> Result<Self, toml_edit::TomlError> {
-        text.parse().map(Self)
-    }
-
-    /// Sets what the document says about a route, keeping comments and order.
-    pub fn set(&mut self, route: &str, weight: Weight, epoch: u64) {
-        let routes = table_below(self.0.as_table_mut(), "routes", true);
-        let entry = table_below(routes, route, false);
-        replace(entry, "percent", percent_value(weight));
-        replace(entry, "epoch", i64::try_from(epoch).unwrap_or(i64::MAX).into());
-    }
-}
-
-impl std::fmt::Display for DocumentText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The table below `key`, made if need be. An implicit one has no header of its own.
-fn table_below<'a>(parent: &'a mut dyn TableLike, key: &str, implicit: bool) -> &'a mut dyn TableLike {
-    if parent.get(key).is_none_or(|item| !item.is_table_like()) {
-        let mut table = Table::new();
-        table.set_implicit(implicit);
-        parent.insert(key, Item::Table(table));
-    }
-    parent
-        .get_mut(key)
-        .and_then(Item::as_table_like_mut)
-        .expect("a table stands here: it was there or has just been put there")
-}
-
-/// Replaces a value; the spaces and the comment around the old one stay.
-fn replace(table: &mut dyn TableLike, key: &str, mut value: Value) {
-    match table.get_mut(key).and_then(Item::as_value_mut) {
-        Some(old) => {
-            *value.decor_mut() = old.decor().clone();
-            *old = value;
-        }
-        None => {
-            table.insert(key, Item::Value(value));
-        }
-    }
-}
-
-fn percent_value(weight: Weight) -> Value {
-    let percent = weight.percent();
-    if percent.fract() == 0.0 {
-        #[expect(clippy::cast_possible_truncation, reason = "a whole number from 0 to 100")]
-        Value::from(percent as i64)
-    } else {
-        Value::from(percent)
-    }
+    format!("\"{}\"", name.replace('"', ""))
 }

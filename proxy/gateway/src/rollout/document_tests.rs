@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::decision::Side;
+use crate::limit::{Counts, Policies, Policy, Quota};
 use crate::route_table::{KeySource, Route, RouteId, RouteTable, Sides, UpstreamId};
 
 fn table() -> RouteTable {
@@ -18,8 +20,18 @@ fn table() -> RouteTable {
         .expect("three different routes")
 }
 
+fn policies() -> Policies {
+    let policy = |name: &str| Policy { name: name.to_owned(), counts: Counts::Key, quota: quota("100/s", 20) };
+    Policies::new(vec![policy("per-client"), policy("per-function")])
+}
+
+fn quota(rate: &str, burst: u32) -> Quota {
+    Quota::new(rate.parse().expect("a good rate"), Some(burst)).expect("a good burst")
+}
+
 fn parse(text: &str) -> Result<RolloutDocument, String> {
-    RolloutDocument::parse("rollout.toml", text, &table(), |_| Some(5)).map_err(|problems| problems.summary())
+    RolloutDocument::parse("rollout.toml", text, (&table(), &policies()), |_| Some(5))
+        .map_err(|problems| problems.summary())
 }
 
 fn weight(percent: f64) -> Weight {
@@ -32,7 +44,64 @@ fn a_document_says_what_it_says() {
     assert_eq!(document.get(RouteId(0)), Some(Entry { weight: weight(12.5), epoch: Some(7) }));
     assert_eq!(document.get(RouteId(1)), Some(Entry { weight: Weight::ALL, epoch: None }));
     assert_eq!(document.get(RouteId(2)), None);
-    assert_eq!(parse(""), Ok(RolloutDocument::default()));
+    let empty = parse("").expect("valid");
+    assert_eq!((empty.get(RouteId(0)), empty.pins(RouteId(0)).len()), (None, 0));
+}
+
+#[test]
+fn a_document_pins_keys_and_sets_limits() {
+    let text = "[routes.invoke]\npercent = 1\n[routes.invoke.pins]\n\"Fn-1.a\" = \"candidate\"\nb = \"legacy\"\n\
+                [limits.per-function]\nrate = \"600/min\"\n\
+                [limits.per-function.overrides]\n\"Fn-1.a\" = { rate = \"500/s\", burst = 50 }\n\
+                [limits.per-client]\nburst = 7\n";
+    let document = parse(text).expect("valid");
+    let pins = document.pins(RouteId(0));
+    assert_eq!(pins.sorted(), [("Fn-1.a", Side::Candidate), ("b", Side::Legacy)]);
+    assert_eq!((pins.get("b"), pins.get("c")), (Some(Side::Legacy), None));
+    assert_eq!(pins.after_rollback().sorted(), [("b", Side::Legacy)]);
+    let limits = document.limits();
+    let [per_client, per_function] =
+        ["per-client", "per-function"].map(|name| policies().by_name(name).expect("there"));
+    assert_eq!(limits.get(per_client).quota("Fn-1.a"), quota("100/s", 7), "a burst alone leaves the configured rate");
+    assert_eq!(limits.get(per_function).quota("b"), quota("600/min", 10), "a rate alone brings its own burst");
+    assert_eq!(limits.get(per_function).quota("Fn-1.a"), quota("500/s", 50));
+    let untouched = parse("").expect("valid").limits();
+    assert_eq!(untouched.get(per_function).quota("Fn-1.a"), quota("100/s", 20));
+}
+
+#[test]
+fn a_state_written_out_is_read_back() {
+    let text = "[routes.invoke]\npercent = 12.5\nepoch = 7\n[routes.invoke.pins]\n\"a b\" = \"candidate\"\n\
+                [routes.list]\npercent = 0\nepoch = 5\n\
+                [limits.per-client]\nrate = \"5/s\"\nburst = 5\noverrides.\"1.2.3.4\" = { rate = \"1/d\" }\n";
+    let document = parse(text).expect("valid");
+    let state = Snapshot::initial(&table(), &policies()).with_document(&document, &Default::default());
+    let written = state.document(&table(), &policies()).to_string();
+    let read = parse(&written).expect("what is written is valid");
+    assert_eq!(read, document, "{written}");
+}
+
+#[test]
+fn a_rollback_voids_pins_to_the_candidate_in_state_and_text_alike() {
+    let text = "[routes.invoke]\npercent = 50\nepoch = 5\n\n[routes.invoke.pins]\n# keeps\na = \"legacy\"\n\
+                # goes\nb = \"candidate\"\n\n[routes.list]\npercent = 1\npins = { c = \"candidate\" }\n";
+    let initial = Snapshot::initial(&table(), &policies());
+    let before = initial.with_document(&parse(text).expect("valid"), &Default::default());
+    let after = before.rolled_back(&[RouteId(0)]);
+    assert_eq!(after.pins(RouteId(0)).sorted(), [("a", Side::Legacy)]);
+    assert_eq!(after.pins(RouteId(1)).sorted(), [("c", Side::Candidate)], "another route keeps its pins");
+
+    let mut document = DocumentText::parse(text).expect("valid TOML");
+    document.set("invoke", Weight::NONE, 6);
+    assert!(document.void_candidate_pins("invoke") && !document.void_candidate_pins("invoke"));
+    assert!(!document.void_candidate_pins("nowhere"));
+    let edited = document.to_string();
+    assert_eq!(
+        after,
+        before.rolled_back(&[RouteId(0)]).with_document(&parse(&edited).expect("valid"), &Default::default())
+    );
+    assert!(edited.contains("# keeps\na = \"legacy\"\n") && !edited.contains("b ="), "{edited}");
+    assert!(document.void_candidate_pins("list"), "also in an inline table");
 }
 
 #[test]
@@ -49,6 +118,15 @@ fn every_problem_names_its_line_and_its_fix() {
         ("[routes.old]\npercent = 1", "one side only"),
         ("[routes.invoke]\npercent = 1\nepoch = 4", "it predates a rollback"),
         ("[routes.invoke]\npercent = 1\nepoch = -1", "rollout.toml:3:9"),
+        ("[routes.invoke]\npercent = 1\npins.a = \"both\"", "rollout.toml:3:10"),
+        ("[routes.invoke]\npercent = 1\n[routes.invoke.pins]\n\"\" = \"legacy\"", "rollout.toml:4:"),
+        ("[limits.per-functio]\nrate = \"1/s\"", "policies: per-client, per-function"),
+        ("[limits.per-client]\nrate = \"1/m\"", "rollout.toml:2:8: `limits.per-client.rate`"),
+        ("[limits.per-client]\nrate = \"0/s\"", "from 1 to 1000000 requests"),
+        ("[limits.per-client]\nburst = 0", "rollout.toml:2:9"),
+        ("[limits.per-client.overrides]\na = { rate = \"1/s\", burst = 0 }", "rollout.toml:2:"),
+        ("[limits.per-client.overrides]\na = { burst = 1 }", "`limits.per-client.overrides.a.rate`"),
+        ("[limits.per-client.overrides]\na = 5", "rollout.toml:2:5"),
         ("[routes.invoke\npercent = 1", "rollout.toml:1:"),
     ] {
         let problems = parse(text).expect_err(text);
@@ -85,6 +163,83 @@ fn an_edit_makes_what_is_missing() {
         let read = parse(&edited.replace("epoch = 1", "epoch = 5")).expect("an edit leaves it valid");
         assert_eq!(read.get(RouteId(0)).map(|entry| entry.weight), Some(weight(10.0)), "{edited}");
         assert_eq!(edited, expected);
+    }
+}
+
+#[test]
+fn pins_and_overrides_have_a_bound() {
+    let pins: String = (0..=MAX_PINS).map(|key| format!("k{key} = \"legacy\"\n")).collect();
+    let problems = parse(&format!("[routes.invoke]\npercent = 1\n[routes.invoke.pins]\n{pins}")).expect_err("too many");
+    assert!(problems.contains("rollout.toml:3:") && problems.contains("10001 entries"), "{problems}");
+    let long = "k".repeat(MAX_KEY_BYTES + 1);
+    let problems = parse(&format!("[limits.per-client.overrides]\n{long} = {{ rate = \"1/s\" }}\n")).expect_err("long");
+    assert!(problems.contains("write 1 to 1024 bytes"), "{problems}");
+}
+
+#[test]
+fn edits_of_pins_and_limits_keep_what_a_person_wrote() {
+    let cases: [(&str, fn(&mut DocumentText), &str); 11] = [
+        (
+            "",
+            |d| d.set_pin("invoke", "a b", Side::Candidate),
+            "[routes.invoke]\npercent = 0\n\n[routes.invoke.pins]\n\"a b\" = \"candidate\"\n",
+        ),
+        (
+            "[routes.invoke] # hot\npercent = 5 # Monday\n\n[routes.list]\npercent = 1\n",
+            |d| d.set_pin("invoke", "a", Side::Legacy),
+            "[routes.invoke] # hot\npercent = 5 # Monday\n\n[routes.invoke.pins]\na = \"legacy\"\n\n[routes.list]\npercent = 1\n",
+        ),
+        (
+            "[routes.invoke]\npercent = 5\npins = { a = \"legacy\" } # one\n",
+            |d| d.set_pin("invoke", "b", Side::Candidate),
+            "[routes.invoke]\npercent = 5\npins = { a = \"legacy\" , b = \"candidate\" } # one\n",
+        ),
+        (
+            "[routes.invoke]\npercent = 5\n[routes.invoke.pins]\na   = \"legacy\" # why\n",
+            |d| d.set_pin("invoke", "a", Side::Candidate),
+            "[routes.invoke]\npercent = 5\n[routes.invoke.pins]\na   = \"candidate\" # why\n",
+        ),
+        (
+            "[routes.invoke]\npercent = 5\n[routes.invoke.pins]\na = \"legacy\"\nb = \"legacy\" # stays\n",
+            |d| assert!(d.remove_pin("invoke", "a") && !d.remove_pin("invoke", "a") && !d.remove_pin("list", "a")),
+            "[routes.invoke]\npercent = 5\n[routes.invoke.pins]\nb = \"legacy\" # stays\n",
+        ),
+        (
+            "# mine",
+            |d| d.set_limit("per-client", quota("5/min", 2)),
+            "# mine\n[limits.per-client]\nrate = \"5/min\"\nburst = 2\n",
+        ),
+        (
+            "[limits.per-client]\nrate = \"1/s\" # low\n",
+            |d| d.set_limit("per-client", quota("9/s", 3)),
+            "[limits.per-client]\nrate = \"9/s\" # low\nburst = 3\n",
+        ),
+        (
+            "",
+            |d| d.set_override("per-client", "1.2.3.4", quota("9/s", 3)),
+            "[limits.per-client.overrides]\n\"1.2.3.4\" = { rate = \"9/s\", burst = 3 }\n",
+        ),
+        (
+            "[limits.per-client.overrides.a]\nrate = \"1/s\" # low\n",
+            |d| d.set_override("per-client", "a", quota("9/s", 3)),
+            "[limits.per-client.overrides.a]\nrate = \"9/s\" # low\nburst = 3\n",
+        ),
+        (
+            "[limits.per-client]\nrate = \"1/s\"\n[limits.per-client.overrides]\na = { rate = \"1/s\" }\nb = { rate = \"2/s\" }\n",
+            |d| assert!(d.remove_override("per-client", "a") && !d.remove_override("per-client", "a")),
+            "[limits.per-client]\nrate = \"1/s\"\n[limits.per-client.overrides]\nb = { rate = \"2/s\" }\n",
+        ),
+        (
+            "[limits.per-client]\nrate = \"1/s\"\nburst = 1\noverrides.a = { rate = \"2/s\" }\n",
+            |d| assert!(d.remove_limit("per-client") && !d.remove_limit("per-client") && !d.remove_limit("x")),
+            "[limits.per-client]\noverrides.a = { rate = \"2/s\" }\n",
+        ),
+    ];
+    for (text, change, expected) in cases {
+        let mut document = DocumentText::parse(text).expect("valid TOML");
+        change(&mut document);
+        assert_eq!(document.to_string(), expected);
+        parse(expected).expect("an edit leaves it valid");
     }
 }
 

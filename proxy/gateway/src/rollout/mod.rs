@@ -1,12 +1,17 @@
-//! Which share of which route's keys is on the candidate. Pure: no clock, no file, no network.
+//! What moves while the gateway runs: which share of which route's keys is on the candidate, which keys are
+//! pinned to a side, and how much each limit allows. Pure: no clock, no file, no network.
 
 mod bucket;
 mod document;
+mod document_text;
+mod pins;
 mod snapshot;
 mod weight;
 
 pub use bucket::{BUCKETS, Bucket};
-pub use document::{DocumentText, Entry, RolloutDocument};
+pub use document::{Entry, MAX_OVERRIDES, RolloutDocument};
+pub use document_text::DocumentText;
+pub use pins::{MAX_KEY_BYTES, MAX_PINS, Pins};
 pub use snapshot::{RouteState, Snapshot};
 pub use weight::{Stage, Weight, WeightProblem};
 

@@ -1,9 +1,12 @@
 //! The state that decisions are made from: immutable, and replaced as a whole.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{document::RolloutDocument, weight::Weight};
-use crate::route_table::{RouteId, RouteTable};
+use super::{document::RolloutDocument, document_text::DocumentText, pins::Pins, weight::Weight};
+use crate::{
+    limit::{LiveLimits, Policies},
+    route_table::{RouteId, RouteTable},
+};
 
 /// The epoch of a route that was never rolled back.
 const FIRST_EPOCH: u64 = 1;
@@ -17,53 +20,93 @@ pub struct RouteState {
     pub epoch: u64,
 }
 
-/// The live state of every route.
+/// The live state of every route and every limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     revision: u64,
+    parts: Parts,
+}
+
+/// What there is besides the number. Pins and limits are shared from one state to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
     routes: Box<[RouteState]>,
+    pins: Box<[Arc<Pins>]>,
+    limits: Arc<LiveLimits>,
 }
 
 impl Snapshot {
-    /// Everything on legacy.
+    /// Everything on legacy, and limits as configured.
     #[must_use]
-    pub fn initial(table: &RouteTable) -> Self {
+    pub fn initial(table: &RouteTable, policies: &Policies) -> Self {
         let state = RouteState { weight: Weight::NONE, epoch: FIRST_EPOCH };
-        Self { revision: 1, routes: vec![state; table.len()].into() }
+        let parts = Parts {
+            routes: vec![state; table.len()].into(),
+            pins: vec![Arc::default(); table.len()].into(),
+            limits: Arc::new(LiveLimits::configured(policies)),
+        };
+        Self { revision: 1, parts }
     }
 
     /// What comes after this when the document is in force. A route it does not name has no share
-    /// on the candidate; an epoch it does not give, or gives too low, stays as it is; the routes in
-    /// `except` stay as they are altogether.
+    /// on the candidate and no pins; an epoch it does not give, or gives too low, stays as it is; the
+    /// routes in `except` stay as they are altogether.
     #[must_use]
     pub fn with_document(&self, document: &RolloutDocument, except: &BTreeSet<RouteId>) -> Self {
-        let next = self.routes.iter().enumerate().map(|(index, now)| {
-            let id = RouteId(index);
-            match document.get(id) {
-                _ if except.contains(&id) => *now,
+        let mut parts = self.parts.clone();
+        for index in (0..parts.routes.len()).filter(|index| !except.contains(&RouteId(*index))) {
+            let (id, now) = (RouteId(index), self.parts.routes[index]);
+            parts.routes[index] = match document.get(id) {
                 None => RouteState { weight: Weight::NONE, epoch: now.epoch },
                 Some(entry) => {
                     RouteState { weight: entry.weight, epoch: entry.epoch.unwrap_or(now.epoch).max(now.epoch) }
                 }
-            }
-        });
-        self.next(next.collect())
+            };
+            parts.pins[index] = document.pins(id);
+        }
+        parts.limits = document.limits();
+        self.next(parts)
     }
 
-    /// What comes after this when these routes are back on legacy.
+    /// What comes after this when these routes are back on legacy: no weight, no pin to the candidate.
     #[must_use]
     pub fn rolled_back(&self, routes: &[RouteId]) -> Self {
-        let mut next = self.routes.clone();
+        let mut parts = self.parts.clone();
         for route in routes {
-            let state = &mut next[route.0];
+            let state = &mut parts.routes[route.0];
             *state = RouteState { weight: Weight::NONE, epoch: state.epoch + 1 };
+            let pins = &mut parts.pins[route.0];
+            *pins = Arc::new(pins.after_rollback());
         }
-        self.next(next)
+        self.next(parts)
     }
 
-    fn next(&self, routes: Box<[RouteState]>) -> Self {
-        let changed = routes != self.routes;
-        Self { revision: self.revision + u64::from(changed), routes }
+    fn next(&self, parts: Parts) -> Self {
+        let changed = parts != self.parts;
+        Self { revision: self.revision + u64::from(changed), parts }
+    }
+
+    /// A document that says all of this.
+    #[must_use]
+    pub fn document(&self, table: &RouteTable, policies: &Policies) -> DocumentText {
+        let mut document = DocumentText::default();
+        for (id, route) in table.iter().filter(|(_, route)| route.sides.is_split()) {
+            let state = self.get(id);
+            document.set(&route.name, state.weight, state.epoch);
+            for (key, side) in self.pins(id).sorted() {
+                document.set_pin(&route.name, key, side);
+            }
+        }
+        for (id, policy) in policies.iter() {
+            let limit = self.limits().get(id);
+            if limit.quota != policy.quota {
+                document.set_limit(&policy.name, limit.quota);
+            }
+            for (key, quota) in limit.sorted_overrides() {
+                document.set_override(&policy.name, key, quota);
+            }
+        }
+        document
     }
 
     /// Counts the states since this gateway started; equal states in a row have one number.
@@ -75,6 +118,18 @@ impl Snapshot {
     /// The state of a route.
     #[must_use]
     pub fn get(&self, route: RouteId) -> RouteState {
-        self.routes[route.0]
+        self.parts.routes[route.0]
+    }
+
+    /// The pinned keys of a route.
+    #[must_use]
+    pub fn pins(&self, route: RouteId) -> &Pins {
+        &self.parts.pins[route.0]
+    }
+
+    /// What every policy allows.
+    #[must_use]
+    pub fn limits(&self) -> &LiveLimits {
+        &self.parts.limits
     }
 }

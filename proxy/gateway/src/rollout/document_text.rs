@@ -1,0 +1,160 @@
+//! The text of a rollout document, changed in place.
+//!
+//! A person edits it, and so do the API and the command line, so an edit changes the values it must
+//! and leaves every comment, blank line and order as it was.
+
+use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
+
+use super::weight::Weight;
+use crate::{decision::Side, limit::Quota};
+
+/// The text of a document, to be changed in place.
+#[derive(Debug, Clone, Default)]
+pub struct DocumentText {
+    /// What stands above the first table of a document that had none when it was read. To the parser
+    /// it is the end of the document, and would come after all that is added.
+    head: String,
+    document: DocumentMut,
+}
+
+impl DocumentText {
+    /// Takes over a text that [`super::RolloutDocument::parse`] has accepted.
+    ///
+    /// # Errors
+    /// When it is no TOML.
+    pub fn parse(text: &str) -> Result<Self, toml_edit::TomlError> {
+        let document: DocumentMut = text.parse()?;
+        Ok(if document.is_empty() {
+            let unfinished = !text.is_empty() && !text.ends_with('\n');
+            Self { head: format!("{text}{}", if unfinished { "\n" } else { "" }), document: DocumentMut::new() }
+        } else {
+            Self { head: String::new(), document }
+        })
+    }
+
+    /// Sets what the document says about a route's weight.
+    pub fn set(&mut self, route: &str, weight: Weight, epoch: u64) {
+        let entry = self.route(route);
+        replace(entry, "percent", percent_value(weight));
+        replace(entry, "epoch", i64::try_from(epoch).unwrap_or(i64::MAX).into());
+    }
+
+    /// Pins a key of a route to a side. A route that the document does not name yet stays on legacy.
+    pub fn set_pin(&mut self, route: &str, key: &str, side: Side) {
+        let entry = self.route(route);
+        if entry.get("percent").is_none() {
+            replace(entry, "percent", percent_value(Weight::NONE));
+        }
+        replace(table_below(entry, "pins", false), key, side.as_str().into());
+    }
+
+    /// Takes a pin away. `false` when there is none.
+    pub fn remove_pin(&mut self, route: &str, key: &str) -> bool {
+        let pins = self.find(&["routes", route, "pins"]);
+        pins.is_some_and(|pins| pins.remove(key).is_some())
+    }
+
+    /// Takes every pin to the candidate away, as a rollback does. `false` when there is none.
+    pub fn void_candidate_pins(&mut self, route: &str) -> bool {
+        let Some(pins) = self.find(&["routes", route, "pins"]) else { return false };
+        let to_candidate = |item: &Item| item.as_str() == Some(Side::Candidate.as_str());
+        let void: Vec<String> =
+            pins.iter().filter(|(_, item)| to_candidate(item)).map(|(key, _)| key.to_owned()).collect();
+        for key in &void {
+            pins.remove(key);
+        }
+        !void.is_empty()
+    }
+
+    /// Sets how much a policy allows.
+    pub fn set_limit(&mut self, policy: &str, quota: Quota) {
+        let limit = self.limit(policy);
+        replace(limit, "rate", quota.rate.to_string().into());
+        replace(limit, "burst", i64::from(quota.burst.get()).into());
+    }
+
+    /// Lets a policy allow what the configuration says. `false` when it does.
+    pub fn remove_limit(&mut self, policy: &str) -> bool {
+        let Some(limit) = self.find(&["limits", policy]) else { return false };
+        let removed = [limit.remove("rate"), limit.remove("burst")];
+        removed.iter().any(Option::is_some)
+    }
+
+    /// Sets how much a policy allows to one key.
+    pub fn set_override(&mut self, policy: &str, key: &str, quota: Quota) {
+        let overrides = table_below(self.limit(policy), "overrides", false);
+        // A table that a person has written out is changed line by line.
+        if let Some(table) = overrides.get_mut(key).and_then(Item::as_table_like_mut) {
+            replace(table, "rate", quota.rate.to_string().into());
+            replace(table, "burst", i64::from(quota.burst.get()).into());
+            return;
+        }
+        let mut value = InlineTable::new();
+        value.insert("rate", quota.rate.to_string().into());
+        value.insert("burst", i64::from(quota.burst.get()).into());
+        replace(overrides, key, value.into());
+    }
+
+    /// Takes a key's own limit away. `false` when it has none.
+    pub fn remove_override(&mut self, policy: &str, key: &str) -> bool {
+        let overrides = self.find(&["limits", policy, "overrides"]);
+        overrides.is_some_and(|overrides| overrides.remove(key).is_some())
+    }
+
+    fn route(&mut self, name: &str) -> &mut dyn TableLike {
+        table_below(table_below(self.document.as_table_mut(), "routes", true), name, false)
+    }
+
+    fn limit(&mut self, name: &str) -> &mut dyn TableLike {
+        table_below(table_below(self.document.as_table_mut(), "limits", true), name, true)
+    }
+
+    /// The table at this path, if it is there.
+    fn find(&mut self, path: &[&str]) -> Option<&mut dyn TableLike> {
+        let root: &mut dyn TableLike = self.document.as_table_mut();
+        path.iter().try_fold(root, |table, key| table.get_mut(key)?.as_table_like_mut())
+    }
+}
+
+impl std::fmt::Display for DocumentText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.head)?;
+        self.document.fmt(f)
+    }
+}
+
+/// The table below `key`, made if need be. An implicit one has no header of its own.
+fn table_below<'a>(parent: &'a mut dyn TableLike, key: &str, implicit: bool) -> &'a mut dyn TableLike {
+    if parent.get(key).is_none_or(|item| !item.is_table_like()) {
+        let mut table = Table::new();
+        table.set_implicit(implicit);
+        parent.insert(key, Item::Table(table));
+    }
+    parent
+        .get_mut(key)
+        .and_then(Item::as_table_like_mut)
+        .expect("a table stands here: it was there or has just been put there")
+}
+
+/// Replaces a value; the spaces and the comment around the old one stay.
+fn replace(table: &mut dyn TableLike, key: &str, mut value: Value) {
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) => {
+            *value.decor_mut() = old.decor().clone();
+            *old = value;
+        }
+        None => {
+            table.insert(key, Item::Value(value));
+        }
+    }
+}
+
+fn percent_value(weight: Weight) -> Value {
+    let percent = weight.percent();
+    if percent.fract() == 0.0 {
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number from 0 to 100")]
+        Value::from(percent as i64)
+    } else {
+        Value::from(percent)
+    }
+}
