@@ -22,6 +22,7 @@ fn table(routes: usize) -> RouteTable {
             template,
             sides: Sides::Both { legacy: UpstreamId::new(0), candidate: UpstreamId::new(1), fallback: true },
             salt: format!("route{number}"),
+            resilience: Default::default(),
         }
     };
     RouteTable::new((0..routes).map(route).collect()).expect("no two routes alike")

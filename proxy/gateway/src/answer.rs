@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 use serde_json::json;
 
+use crate::upstream::Unavailable;
+
 /// How long a client should wait when no side could be reached. Connections are tried anew with
 /// every request, so there is nothing longer to wait for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,10 +30,14 @@ impl Answer {
         Self::json(status, &json!({ "error": code, "message": message }))
     }
 
-    /// No side could be reached; nothing has been sent.
-    pub(crate) fn unreachable(upstream: &str) -> Self {
-        let message = format!("{upstream} cannot be reached; the request was not sent and may be repeated");
-        Self::error(StatusCode::SERVICE_UNAVAILABLE, "upstream_unreachable", &message).retry_after(RETRY_AFTER)
+    /// No side takes the request now; nothing has been sent.
+    pub(crate) fn unavailable(upstream: &str, why: Unavailable) -> Self {
+        let (code, trouble) = match why {
+            Unavailable::Unreachable => ("upstream_unreachable", "cannot be reached"),
+            Unavailable::Overloaded => ("upstream_overloaded", "serves as many requests as it may"),
+        };
+        let message = format!("{upstream} {trouble}; the request was not sent and may be repeated");
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, code, &message).retry_after(RETRY_AFTER)
     }
 
     /// Says after how many seconds, rounded up, another try makes sense.

@@ -144,6 +144,7 @@ mod tests {
             key_text: "path:id".to_owned(),
             sides,
             salt: "invoke".to_owned(),
+            resilience: Default::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The phases of a request, in order; each is glue around a module that decides.
 
-use std::{sync::Arc, time::Instant};
+use std::{os::fd::RawFd, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use http::StatusCode;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
+    protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
 };
@@ -18,12 +19,11 @@ use crate::{
     auth::Authenticator,
     config::HttpConfig,
     control::Control,
-    decision::RouteDecision,
     forwarding,
     listener::Draining,
     metrics::{Metrics, RequestEnd},
     refusal::Refusal,
-    request_context::{GaugeGuard, InFlightCount, RequestContext},
+    request_context::{InFlightCount, RequestContext},
     trace::Tracing,
     upstream::Upstreams,
 };
@@ -84,30 +84,22 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        // A repeated attempt sends the body from its start.
-        ctx.body_bytes = 0;
-        ctx.superseded = false;
-        ctx.upstream_chosen = Some(Instant::now());
-        loop {
-            let Some(routed) = &mut ctx.routed else {
-                return Error::e_explain(ErrorType::InternalError, "a request without a route goes nowhere");
-            };
-            let route = self.control.table().get(routed.route);
-            let snapshot = self.control.snapshot();
-            let state = snapshot.get(routed.route);
-            if !routed.decision.is_current(state) {
-                let pin = routed.key.as_deref().and_then(|key| snapshot.pins(routed.route).get(key));
-                routed.decision = RouteDecision::new(route, state, pin, routed.bucket);
-            }
-            if let Some(peer) = self.upstreams.get(routed.decision.upstream).peer() {
-                let gauge = self.metrics.in_flight(routed.route, routed.decision.side);
-                routed.side_in_flight = Some(GaugeGuard::new(gauge));
-                return Ok(Box::new(peer));
-            }
-            if !self.unreachable(ctx) {
-                return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream's host name does not resolve");
-            }
+        self.next_attempt(ctx)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _connection: RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if let Some(attempt) = &ctx.attempt {
+            attempt.connected();
         }
+        Ok(())
     }
 
     fn fail_to_connect(
@@ -118,7 +110,7 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent, so any method may be tried elsewhere.
-        error.set_retry(self.unreachable(ctx));
+        error.set_retry(self.connect_failed(ctx, &error));
         error
     }
 
@@ -290,28 +282,5 @@ impl Gateway {
             }
             _ => Answer::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
         })
-    }
-
-    /// Notes that the chosen upstream could not be reached. `true` when there is another to try.
-    fn unreachable(&self, ctx: &mut RequestContext) -> bool {
-        let Some(routed) = &mut ctx.routed else { return false };
-        let upstream = routed.decision.upstream;
-        self.metrics.connect_failed(upstream);
-        let route = self.control.table().get(routed.route);
-        match routed.decision.fall_back(route) {
-            Some(fallback) => {
-                tracing::debug!(
-                    request_id = %ctx.request_id, route = %route.name, upstream = %self.upstreams.get(upstream).name,
-                    "candidate unreachable, falling back to legacy"
-                );
-                self.metrics.fell_back(routed.route);
-                routed.decision = fallback;
-                true
-            }
-            None => {
-                ctx.unreachable = Some(upstream);
-                false
-            }
-        }
     }
 }

@@ -23,6 +23,7 @@ mod auth;
 mod config;
 mod control;
 mod decision;
+mod dispatch;
 mod failure;
 mod forwarding;
 mod gateway;
@@ -32,6 +33,7 @@ mod metrics;
 mod refusal;
 mod request_context;
 mod request_path;
+mod resilience;
 mod rollout;
 mod route_table;
 mod run;
@@ -43,8 +45,9 @@ mod validate;
 
 pub use auth::{AuthMethod, Identity};
 pub use config::{
-    AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, Http2Config, HttpConfig, LogDestination,
-    RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpstreamConfig,
+    AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, HostPort, Http2Config, HttpConfig,
+    LogDestination, RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpstreamConfig, UpstreamHttp2Config,
+    UpstreamProtocol, UpstreamTlsConfig,
 };
 pub use config::{LimitsConfig, PolicyConfig};
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
@@ -54,6 +57,7 @@ pub use limit::{
 };
 pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
 pub use request_path::{PathProblem, RequestPath};
+pub use resilience::{FallbackCase, FallbackOn, Resilience};
 pub use rollout::{
     BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RolloutDocument, RouteState,
     Snapshot, Stage, Weight, WeightProblem,
@@ -64,4 +68,5 @@ pub use route_table::{
 };
 pub use run::{RunError, run};
 pub use tls::CertificateError;
+pub use upstream::{UpstreamError, UpstreamTlsProblem};
 pub use validate::{Summary, validate};

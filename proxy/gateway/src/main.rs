@@ -3,7 +3,7 @@
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use gateway::{RunError, StartError, run, validate};
+use gateway::{RunError, run, validate};
 
 /// Moves live traffic between the legacy and the candidate side of each route.
 #[derive(Debug, Parser)]
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
                 eprintln!("{}: {summary}", arguments.config.display());
                 ExitCode::SUCCESS
             }
-            Err(StartError::BrokenDocument(problems)) => fail(BAD_CONFIGURATION, &problems.to_string()),
+            Err(RunError::Problems(problems)) => fail(BAD_CONFIGURATION, &problems.to_string()),
             Err(error) => fail(BAD_CONFIGURATION, &with_causes(&error)),
         };
     }

@@ -1,7 +1,7 @@
 //! What the gateway knows about one request while it serves it.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +19,7 @@ use crate::{
     decision::RouteDecision,
     rollout::Bucket,
     route_table::{RouteId, UpstreamId},
+    upstream::{Attempt, Unavailable},
 };
 
 /// One request, from its header to the end of its answer.
@@ -40,8 +41,12 @@ pub struct RequestContext {
     pub(crate) upstream_chosen: Option<Instant>,
     /// From then to the header of its answer.
     pub(crate) upstream_latency: Option<Duration>,
-    /// The upstream that could not be reached, once one could not.
-    pub(crate) unreachable: Option<UpstreamId>,
+    /// The try to serve it that is going on.
+    pub(crate) attempt: Option<Attempt>,
+    /// The addresses of its upstream that could not be reached, or failed.
+    pub(crate) tried: Vec<SocketAddr>,
+    /// The upstream that took it no more, and why, once there was no other.
+    pub(crate) unavailable: Option<(UpstreamId, Unavailable)>,
     /// The decision was made void between choosing the upstream and sending the header.
     pub(crate) superseded: bool,
     _in_flight: InFlight,
@@ -71,7 +76,9 @@ impl RequestContext {
             body_bytes: 0,
             upstream_chosen: None,
             upstream_latency: None,
-            unreachable: None,
+            attempt: None,
+            tried: Vec::new(),
+            unavailable: None,
             superseded: false,
             _in_flight: in_flight,
         }

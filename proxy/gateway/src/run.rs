@@ -32,7 +32,7 @@ use crate::{
     signals::Signals,
     tls::{self, CertificateError, Certificates, TlsMetrics},
     trace::Tracing,
-    upstream::{HealthProbe, Upstreams},
+    upstream::{HealthProbe, UpstreamError, Upstreams},
 };
 
 /// pingora ends the runtimes this long after the drain deadline, should the process still be there.
@@ -68,6 +68,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// The TLS files of an upstream cannot be used.
+    #[error(transparent)]
+    UpstreamTls(#[from] UpstreamError),
     /// Telemetry cannot be set up.
     #[error("cannot set up telemetry")]
     Telemetry(#[from] telemetry::InitError),
@@ -121,6 +124,7 @@ impl Parts {
     fn new(config: &Config, tracing: Tracing) -> Result<Self, RunError> {
         let table = Arc::new(config.route_table());
         let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
+        let upstreams = Upstreams::new(config)?;
         let policies = Arc::new(config.limits.policies());
         let control = Control::start(config.rollout.file.clone(), table, policies, metrics.clone())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
@@ -130,7 +134,7 @@ impl Parts {
         let certificates = certificates.map(Arc::new);
         Ok(Self {
             auth: Arc::new(Authenticator::new(&config.auth)),
-            upstreams: Arc::new(Upstreams::new(config)),
+            upstreams: Arc::new(upstreams),
             public: listener::endpoints(&config.http, certificates.as_ref(), bind)?,
             certificates,
             admin: bind(config.admin.bind)?,

@@ -2,9 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use layered_config::Problems;
-
-use crate::{config::Config, control::StartError, rollout::RolloutDocument};
+use crate::{config::Config, control::StartError, rollout::RolloutDocument, run::RunError, upstream::Upstreams};
 
 /// What a valid configuration holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +28,11 @@ impl fmt::Display for Summary {
 /// Checks the configuration and the rollout document it names.
 ///
 /// # Errors
-/// Every problem in the configuration; once that is valid, every problem in the rollout document.
-pub fn validate(config_file: &Path) -> Result<Summary, StartError> {
+/// Every problem in the configuration; once that is valid, a TLS file that cannot be used, or every
+/// problem in the rollout document.
+pub fn validate(config_file: &Path) -> Result<Summary, RunError> {
     let config = Config::load(config_file)?;
+    Upstreams::new(&config)?;
     let table = config.route_table();
     let text = crate::control::read_document(&config.rollout.file).map_err(StartError::File)?;
     if let Some(text) = &text {
@@ -49,16 +49,4 @@ pub fn validate(config_file: &Path) -> Result<Summary, StartError> {
         upstreams: config.upstreams.len(),
         has_rollout_document: text.is_some(),
     })
-}
-
-/// The problems with lines and carets, where the files' content is what is wrong.
-impl StartError {
-    /// The problems in the files, if that is what it is.
-    #[must_use]
-    pub fn problems(&self) -> Option<&Problems> {
-        match self {
-            Self::BrokenDocument(problems) => Some(problems),
-            Self::File(_) => None,
-        }
-    }
 }

@@ -13,3 +13,4 @@ mod requests;
 mod rollback;
 mod split;
 mod tracing;
+mod upstreams;

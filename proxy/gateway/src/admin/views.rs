@@ -17,7 +17,7 @@ use crate::{
     metrics::SideTotals,
     rollout::{Snapshot, Stage, Weight},
     route_table::{Route, RouteId, Sides, UpstreamId},
-    upstream::Upstreams,
+    upstream::{UpstreamView, Upstreams},
 };
 
 /// One route as it is configured and as it stands.
@@ -99,11 +99,7 @@ pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> 
     let snapshot = state.control.snapshot();
     let routes: Vec<_> =
         state.control.table().iter().map(|(id, route)| route_status(&state, &snapshot, id, route)).collect();
-    let upstreams: Vec<_> = state
-        .upstreams
-        .iter()
-        .map(|(_, one)| json!({ "name": one.name, "address": one.address(), "healthy": one.is_healthy() }))
-        .collect();
+    let upstreams: Vec<_> = state.upstreams.iter().map(|(_, upstream)| UpstreamView::new(upstream)).collect();
     Json(json!({
         "revision": snapshot.revision(),
         "rollout_file": state.control.path(),

@@ -22,7 +22,7 @@ pub use http2::Http2Config;
 pub use limits::{LimitsConfig, PolicyConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
-pub use upstream::UpstreamConfig;
+pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
 use crate::route_table::RouteTable;
 
@@ -260,6 +260,9 @@ impl Config {
         config.access_log.file = folder.join(&config.access_log.file);
         if let Some(tls) = &mut config.http.tls {
             tls.resolve(folder);
+        }
+        for tls in config.upstreams.values_mut().filter_map(|upstream| upstream.tls.as_mut()) {
+            tls.resolve_files(folder);
         }
         Ok(config)
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     gateway::OWN_PATHS,
+    resilience::{FallbackCase, Resilience},
     route_table::{KeyProblem, KeySource, Route, RouteTable, Sides, Template, UpstreamId},
 };
 
@@ -30,6 +31,8 @@ pub struct RouteConfig {
     /// Whether a request whose candidate cannot be reached goes to legacy.
     #[serde(default = "yes")]
     pub fallback: bool,
+    /// When it does; [`crate::FallbackOn`] says what is best left out, and why.
+    pub fallback_on: Option<Vec<FallbackCase>>,
     /// What sets the route's keys apart from other routes'. Routes with the same salt and key move
     /// the same keys together. The route's name unless given.
     pub salt: Option<String>,
@@ -93,8 +96,17 @@ impl RouteConfig {
             key,
             key_text: self.key.clone(),
             sides: sides?,
+            resilience: self.resilience(report),
             salt: salt.clone(),
         })
+    }
+
+    fn resilience(&self, report: &mut Report) -> Resilience {
+        if !self.fallback && self.fallback_on.is_some() {
+            report.problem("fallback_on", "`fallback` is off", "remove it, or write fallback = true");
+        }
+        let fallback_on = self.fallback_on.as_ref().map(|cases| cases.iter().copied().collect());
+        Resilience { fallback_on: fallback_on.unwrap_or_default() }
     }
 
     fn methods(&self, report: &mut Report) -> Vec<Method> {

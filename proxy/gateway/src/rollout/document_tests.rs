@@ -14,6 +14,7 @@ fn table() -> RouteTable {
         key_text: "request".to_owned(),
         sides,
         salt: name.to_owned(),
+        resilience: Default::default(),
     };
     let both = Sides::Both { legacy: UpstreamId(0), candidate: UpstreamId(1), fallback: true };
     RouteTable::new(vec![route("invoke", both), route("list", both), route("old", Sides::Legacy(UpstreamId(0)))])

@@ -15,7 +15,7 @@ use http::Method;
 pub use key::{KeyInput, KeyProblem, KeySource};
 pub use template::{Template, TemplateProblem};
 
-use crate::request_path::RequestPath;
+use crate::{request_path::RequestPath, resilience::Resilience};
 use template::Segment;
 
 /// A route's place in its table.
@@ -91,6 +91,8 @@ pub struct Route {
     pub sides: Sides,
     /// Set apart from other routes by this: two routes with one salt move the same keys together.
     pub salt: String,
+    /// What happens when the upstream of a request's side does not serve it.
+    pub resilience: Resilience,
 }
 
 /// Two routes that would match the same requests equally well.

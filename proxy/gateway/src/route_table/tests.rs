@@ -10,6 +10,7 @@ fn route(name: &str, methods: &str, path: &str) -> Route {
         template,
         sides: Sides::Legacy(UpstreamId(0)),
         salt: name.to_owned(),
+        resilience: Default::default(),
     }
 }
 

@@ -32,6 +32,11 @@ pub struct Load {
 
 impl Load {
     pub fn start(gateway: &Gateway, clients: usize) -> Self {
+        Self::paths(gateway, clients, "/f/", "/invoke")
+    }
+
+    /// As [`Load::start`], with each key between this and that.
+    pub fn paths(gateway: &Gateway, clients: usize, before: &'static str, after: &'static str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let samples = Arc::new(Mutex::new(Vec::new()));
         let mut running = JoinSet::new();
@@ -44,7 +49,7 @@ impl Load {
                         return;
                     }
                     let id = format!("{number}-{count}");
-                    let sample = send(&client, &format!("http://{http}/f/{id}/invoke"), id).await;
+                    let sample = send(&client, &format!("http://{http}{before}{id}{after}"), id).await;
                     samples.lock().unwrap().push(sample);
                 }
             });

@@ -1,5 +1,6 @@
 //! A gateway process, stub upstreams, and load.
 
+mod instance;
 mod load;
 mod stub;
 
@@ -22,6 +23,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use instance::{Behaviour, Instance, Wire};
 pub use load::Load;
 pub use stub::Stub;
 
@@ -137,6 +139,11 @@ impl Gateway {
 
     pub async fn invoke(&self, key: &str) -> Response {
         self.client.post(self.url(&format!("/f/{key}/invoke"))).body("{}").send().await.unwrap()
+    }
+
+    /// The status of a `GET` on the route of the upstream tests.
+    pub async fn invoke_get(&self, key: &str) -> u16 {
+        self.client.get(self.url(&format!("/f/{key}"))).send().await.unwrap().status().as_u16()
     }
 
     /// The side that serves this key.

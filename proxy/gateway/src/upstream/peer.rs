@@ -1,0 +1,60 @@
+use std::net::SocketAddr;
+
+use pingora::{
+    protocols::ALPN,
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions},
+};
+
+use super::tls::{UpstreamTls, UpstreamTlsProblem};
+use crate::{
+    config::{UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol},
+    route_table::UpstreamId,
+};
+
+/// How pingora is to connect to the addresses of one upstream.
+pub(crate) struct PeerTemplate {
+    options: PeerOptions,
+    tls: Option<UpstreamTls>,
+    /// Keeps the connections of upstreams apart, also where their addresses are the same: pingora's pool
+    /// does not tell connections apart by protocol or by the certificates they were checked against.
+    group: u64,
+}
+
+impl PeerTemplate {
+    pub(crate) fn new(id: UpstreamId, config: &UpstreamConfig) -> Result<Self, UpstreamTlsProblem> {
+        let mut options = PeerOptions::new();
+        options.connection_timeout = Some(config.connect_timeout.get());
+        options.total_connection_timeout = Some(config.connect_timeout.get());
+        options.read_timeout = Some(config.read_timeout.get());
+        options.write_timeout = Some(config.write_timeout.get());
+        options.idle_timeout = Some(config.idle_timeout.get());
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
+        if config.protocol != UpstreamProtocol::Http1 {
+            options.alpn = ALPN::H2;
+            options.max_h2_streams = config.http2.max_streams;
+            options.h2_ping_interval = Some(config.http2.ping_interval.get());
+            options.h2_stream_window_size = Some(UpstreamHttp2Config::window(config.http2.stream_window));
+            options.h2_connection_window_size = Some(UpstreamHttp2Config::window(config.http2.connection_window));
+        }
+        let hosts = config.host_ports();
+        let host = hosts.first().map_or("", |first| first.host.as_str());
+        let tls = config.tls().map(|tls| UpstreamTls::load(&tls, host)).transpose()?;
+        Ok(Self { options, tls, group: id.index() as u64 })
+    }
+
+    /// A peer at this address.
+    pub(crate) fn peer(&self, at: SocketAddr) -> HttpPeer {
+        let name = self.tls.as_ref().map_or("", UpstreamTls::server_name);
+        let mut peer = HttpPeer::new(at, self.tls.is_some(), name.to_owned());
+        peer.group_key = self.group;
+        peer.options = self.options.clone();
+        if let Some(tls) = &self.tls {
+            tls.apply(&mut peer);
+        }
+        peer
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+}
