@@ -4,6 +4,12 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use gateway::{RunError, run, validate};
+use mimalloc::MiMalloc;
+
+/// A request makes and drops some hundred small buffers, mostly on one thread: `scripts/bench proxy`
+/// measures a tenth less CPU time than with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Moves live traffic between the legacy and the candidate side of each route.
 #[derive(Debug, Parser)]

@@ -29,8 +29,9 @@ pub struct RequestContext {
     /// The client's address, behind trusted proxies.
     pub(crate) client: Option<IpAddr>,
     pub(crate) trace: TraceContext,
-    /// The span to export, when export is configured.
-    pub(crate) span: Option<Span>,
+    /// The span to export, when export is configured. Boxed, because the context is moved several times
+    /// and a span is large.
+    pub(crate) span: Option<Box<Span>>,
     /// Who asks, once that is proven.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) routed: Option<Routed>,

@@ -22,7 +22,7 @@ impl Tracing {
     }
 
     /// Continues the client's trace or starts one: what to pass on, and the span to end later.
-    pub(crate) fn begin(&self, request: &RequestHeader) -> (TraceContext, Option<Span>) {
+    pub(crate) fn begin(&self, request: &RequestHeader) -> (TraceContext, Option<Box<Span>>) {
         let header = request.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let caller = header.and_then(TraceContext::parse);
         let Some(tracer) = &self.0 else {
@@ -34,13 +34,13 @@ impl Tracing {
         };
         let builder = tracer.span_builder("request").with_kind(SpanKind::Server);
         let span = tracer.build_with_context(builder, &parent);
-        (TraceContext::from(span.span_context()), Some(span))
+        (TraceContext::from(span.span_context()), Some(Box::new(span)))
     }
 
     /// Ends the span of a request.
     pub(crate) fn end(
         &self,
-        mut span: Span,
+        mut span: Box<Span>,
         method: &Method,
         route: Option<&Route>,
         decision: Option<RouteDecision>,
