@@ -40,14 +40,15 @@ mod run;
 mod signals;
 mod tls;
 mod trace;
+mod upgrade;
 mod upstream;
 mod validate;
 
 pub use auth::{AuthMethod, Identity};
 pub use config::{
     AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, HostPort, Http2Config, HttpConfig,
-    LogDestination, RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpstreamConfig, UpstreamHttp2Config,
-    UpstreamProtocol, UpstreamTlsConfig,
+    LogDestination, RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpgradeConfig, UpstreamConfig,
+    UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
 pub use config::{LimitsConfig, PolicyConfig};
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};

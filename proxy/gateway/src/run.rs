@@ -17,7 +17,7 @@ use pingora::{
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
     services::background::background_service,
 };
-use tokio::signal::unix::SignalKind;
+use tokio::{signal::unix::SignalKind, sync::Notify};
 
 use crate::{
     access_log::{AccessLog, Writer},
@@ -32,6 +32,7 @@ use crate::{
     signals::Signals,
     tls::{self, CertificateError, Certificates, TlsMetrics},
     trace::Tracing,
+    upgrade::{Held, Predecessor, Program, Readiness, Role, Sockets, Upgrader, remove_pid},
     upstream::{HealthProbe, UpstreamError, Upstreams},
 };
 
@@ -77,6 +78,9 @@ pub enum RunError {
     /// The metrics cannot be registered.
     #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The process that started this one did not hand over its listeners.
+    #[error("the listeners of the predecessor did not arrive")]
+    Predecessor(#[source] io::Error),
     /// A thread or signal could not be had from the system.
     #[error("the system refused a thread or a signal")]
     System(#[from] io::Error),
@@ -96,12 +100,17 @@ impl From<StartError> for RunError {
 /// # Errors
 /// When it cannot start.
 pub fn run(config_file: &Path) -> Result<(), RunError> {
+    let program = Program::of_this_process()?;
+    let sockets = Sockets::new(Predecessor::find().map_err(RunError::Predecessor)?);
     let config = Config::load(config_file)?;
     let telemetry = telemetry::init("gateway", &config.telemetry)?;
-    let parts = Parts::new(&config, Tracing::new(telemetry.tracer("gateway")))?;
+    let parts = Parts::new(&config, Tracing::new(telemetry.tracer("gateway")), program, sockets)?;
     let deadline = config.http.drain_deadline.get();
     let writer = parts.serve(&config)?;
     writer.close();
+    if let Some(path) = &config.upgrade.pid_file {
+        remove_pid(path);
+    }
     tracing::info!(drain_deadline_s = deadline.as_secs(), "stopped");
     Ok(())
 }
@@ -118,10 +127,12 @@ struct Parts {
     public: Vec<Endpoint>,
     admin: Bound,
     tracing: Tracing,
+    program: Program,
+    sockets: Sockets,
 }
 
 impl Parts {
-    fn new(config: &Config, tracing: Tracing) -> Result<Self, RunError> {
+    fn new(config: &Config, tracing: Tracing, program: Program, mut sockets: Sockets) -> Result<Self, RunError> {
         let table = Arc::new(config.route_table());
         let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
         let upstreams = Upstreams::new(config)?;
@@ -132,17 +143,20 @@ impl Parts {
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
         let certificates = config.http.tls.as_ref().map(|tls| Certificates::load(&tls.certificates)).transpose()?;
         let certificates = certificates.map(Arc::new);
+        let mut open = |role, address| sockets.open(role, address).map_err(|source| RunError::Bind { address, source });
         Ok(Self {
             auth: Arc::new(Authenticator::new(&config.auth)),
+            public: listener::endpoints(&config.http, certificates.as_ref(), &mut open)?,
             upstreams: Arc::new(upstreams),
-            public: listener::endpoints(&config.http, certificates.as_ref(), bind)?,
             certificates,
-            admin: bind(config.admin.bind)?,
+            admin: open(Role::Admin, config.admin.bind)?,
             control: Arc::new(control),
             metrics,
             access_log,
             writer,
             tracing,
+            program,
+            sockets,
         })
     }
 
@@ -161,6 +175,11 @@ impl Parts {
             in_flight: in_flight.clone(),
             draining: draining.clone(),
         };
+        let Sockets { predecessor, opened } = self.sockets;
+        let listeners = Held::new(opened);
+        let upgraded = Arc::new(Notify::new());
+        let deadline = config.upgrade.deadline.get();
+        let (upgrader, upgrades) = Upgrader::new(self.program, deadline, listeners.clone(), upgraded.clone());
         let admin = AdminState {
             config: config.admin.clone(),
             control: self.control.clone(),
@@ -168,13 +187,17 @@ impl Parts {
             upstreams: self.upstreams.clone(),
             started_at: Utc::now(),
             started: Instant::now(),
+            upgrades,
         };
         let (drained, ended) = mpsc::channel();
         let proxy = http_proxy(&server.configuration, gateway);
-        let drain = Drain { in_flight, draining, drained: drained.clone() };
+        let drain = Drain { listeners, in_flight, draining, drained: drained.clone() };
         let connections = ConnectionMetrics::register(prometheus::default_registry())?;
-        let proxy = PublicListeners::new(self.public, proxy, &config.http, connections, self.admin.address, drain);
+        let readiness = Readiness { predecessor, pid_file: config.upgrade.pid_file.clone() };
+        let proxy =
+            PublicListeners::new(self.public, proxy, &config.http, connections, self.admin.address, readiness, drain);
         let proxy = server.add_service(proxy);
+        proxy.add_dependency(server.add_service(background_service("upgrade", upgrader)));
         let tls_metrics = TlsMetrics::register(prometheus::default_registry())?;
         if let Some((tls, certificates)) = config.http.tls.as_ref().zip(self.certificates) {
             let reload = tls::Reload::new(certificates, tls_metrics.of("http"), tls.poll_interval.get());
@@ -185,17 +208,13 @@ impl Parts {
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));
         thread::Builder::new().name("pingora".to_owned()).spawn(move || {
-            server.run(RunArgs { shutdown_signal: Box::new(TerminationSignals) });
+            server.run(RunArgs { shutdown_signal: Box::new(Termination { upgraded }) });
             let _ = drained.send(());
         })?;
         // pingora sleeps through its whole grace period; whoever is done before that ends the wait.
         let _ = ended.recv();
         Ok(self.writer)
     }
-}
-
-fn bind(address: SocketAddr) -> Result<Bound, RunError> {
-    Bound::bind(address).map_err(|source| RunError::Bind { address, source })
 }
 
 fn server_conf(config: &Config) -> ServerConf {
@@ -214,18 +233,21 @@ fn seconds_rounded_up(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// SIGTERM and SIGINT both drain. pingora's own choice gives SIGINT no drain and makes SIGQUIT hand
-/// over listeners that this gateway keeps elsewhere.
-struct TerminationSignals;
+/// SIGTERM and SIGINT both drain, and so does a successor that has taken over. pingora's own choice
+/// gives SIGINT no drain and makes SIGQUIT hand over listeners that this gateway keeps elsewhere.
+struct Termination {
+    upgraded: Arc<Notify>,
+}
 
 #[async_trait]
-impl ShutdownSignalWatch for TerminationSignals {
+impl ShutdownSignalWatch for Termination {
     async fn recv(&self) -> ShutdownSignal {
         let mut terminate = Signals::listen(SignalKind::terminate());
         let mut interrupt = Signals::listen(SignalKind::interrupt());
         tokio::select! {
             () = terminate.next() => tracing::info!(signal = "SIGTERM", "draining"),
             () = interrupt.next() => tracing::info!(signal = "SIGINT", "draining"),
+            () = self.upgraded.notified() => {}
         }
         ShutdownSignal::GracefulTerminate
     }

@@ -13,4 +13,5 @@ mod requests;
 mod rollback;
 mod split;
 mod tracing;
+mod upgrade;
 mod upstreams;

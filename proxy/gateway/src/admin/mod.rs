@@ -6,6 +6,7 @@
 
 mod access;
 mod changes;
+mod upgrade;
 mod views;
 
 use std::{net::TcpListener, sync::Arc, time::Instant};
@@ -23,7 +24,7 @@ use chrono::{DateTime, Utc};
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
 use serde_json::json;
 
-use crate::{config::AdminConfig, control::Control, metrics::Metrics, upstream::Upstreams};
+use crate::{config::AdminConfig, control::Control, metrics::Metrics, upgrade::UpgradeRequests, upstream::Upstreams};
 
 /// The longest body of a change: a number and two sentences.
 const BODY_LIMIT_BYTES: usize = 16 * 1024;
@@ -42,6 +43,7 @@ pub(crate) struct AdminState {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
+    pub(crate) upgrades: UpgradeRequests,
 }
 
 impl Admin {
@@ -75,6 +77,7 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/routes/{name}/weight", put(changes::set_weight))
         .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
         .route("/api/v1/rollback", post(changes::roll_back_all))
+        .route("/api/v1/upgrade", post(upgrade::upgrade))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .route_layer(middleware::from_fn_with_state(state.clone(), access::require_token));
     let metrics = Router::new().route("/metrics", get(views::metrics));

@@ -5,6 +5,7 @@ mod http2;
 mod limits;
 mod routes;
 mod tls;
+mod upgrade;
 mod upstream;
 
 use std::{
@@ -22,6 +23,7 @@ pub use http2::Http2Config;
 pub use limits::{LimitsConfig, PolicyConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
+pub use upgrade::UpgradeConfig;
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
 use crate::route_table::RouteTable;
@@ -45,6 +47,8 @@ pub struct Config {
     pub access_log: AccessLogConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
+    /// Replacing the running process by a new one.
+    pub upgrade: UpgradeConfig,
     /// The sides, by name.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// How many requests are let through.
@@ -261,6 +265,7 @@ impl Config {
         if let Some(tls) = &mut config.http.tls {
             tls.resolve(folder);
         }
+        config.upgrade.pid_file = config.upgrade.pid_file.map(|file| folder.join(file));
         for tls in config.upstreams.values_mut().filter_map(|upstream| upstream.tls.as_mut()) {
             tls.resolve_files(folder);
         }
@@ -284,6 +289,7 @@ impl Validate for Config {
         report.nested("admin", |report| self.admin.validate(report));
         report.nested("auth", |report| self.auth.validate(report));
         report.nested("rollout", |report| self.rollout.validate(report));
+        report.nested("upgrade", |report| self.upgrade.validate(report));
         report.nested("telemetry", |report| self.telemetry.validate(report));
         for (name, upstream) in &self.upstreams {
             report.nested(&format!("upstreams.{name:?}"), |report| upstream.validate(report));

@@ -15,6 +15,7 @@ mod service;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
 };
 
 pub(crate) use accept::Endpoint;
@@ -41,6 +42,11 @@ impl Bound {
     pub(crate) fn adopt(listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self { address: listener.local_addr()?, listener })
+    }
+
+    /// Another descriptor of the same listener.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        Ok(self.listener.try_clone()?.into())
     }
 
     pub(crate) fn into_listener(self) -> TcpListener {

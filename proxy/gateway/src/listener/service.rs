@@ -17,7 +17,12 @@ use pingora::{
 use tokio::{sync::watch, task::JoinSet, time};
 
 use super::{ConnectionMetrics, Draining, Endpoint, accept::Shared, metrics::Places};
-use crate::{config::HttpConfig, gateway::Gateway, request_context::InFlightCount};
+use crate::{
+    config::HttpConfig,
+    gateway::Gateway,
+    request_context::InFlightCount,
+    upgrade::{Held, Readiness},
+};
 
 /// A connection that was accepted last may hold a request that nobody has read yet; the drain looks
 /// again after this long.
@@ -31,10 +36,13 @@ pub(crate) struct PublicListeners {
     tell: watch::Sender<bool>,
     drain: Drain,
     admin_address: SocketAddr,
+    readiness: Option<Readiness>,
 }
 
 /// What the drain looks at, and whom it tells.
 pub(crate) struct Drain {
+    /// The listeners that were kept for a successor.
+    pub(crate) listeners: Arc<Held>,
     /// The requests being served.
     pub(crate) in_flight: InFlightCount,
     /// What requests look at.
@@ -50,6 +58,7 @@ impl PublicListeners {
         config: &HttpConfig,
         metrics: ConnectionMetrics,
         admin_address: SocketAddr,
+        readiness: Readiness,
         drain: Drain,
     ) -> Self {
         proxy.h2_options = Some(http2_options(config));
@@ -58,7 +67,7 @@ impl PublicListeners {
         let places = Places::new(config.max_connections, &metrics);
         let shared = Arc::new(Shared { proxy: Arc::new(proxy), places, metrics, drain: told });
         let idle_grace = config.idle_grace.get();
-        Self { endpoints, shared, idle_grace, tell, drain, admin_address }
+        Self { endpoints, shared, idle_grace, tell, drain, admin_address, readiness: Some(readiness) }
     }
 
     /// Says where the gateway listens, for people and for whoever started it.
@@ -105,13 +114,18 @@ impl ServiceWithDependents for PublicListeners {
     ) {
         self.announce();
         let mut accepting = JoinSet::new();
+        let (stop, stopped) = watch::channel(false);
         for endpoint in self.endpoints.drain(..) {
-            accepting.spawn(endpoint.accept(self.shared.clone(), shutdown.clone()));
+            accepting.spawn(endpoint.accept(self.shared.clone(), stopped.clone()));
         }
         ready.notify_ready();
-        while accepting.join_next().await.is_some() {}
-        // Without a shutdown the listeners have failed, which they have said; what is open goes on.
+        if let Some(readiness) = self.readiness.take() {
+            readiness.announce();
+        }
         let _ = shutdown.wait_for(|stop| *stop).await;
+        self.drain.listeners.close();
+        stop.send_replace(true);
+        while accepting.join_next().await.is_some() {}
         self.drain().await;
         // Nobody listens any more when the drain deadline is over.
         let _ = self.drain.drained.send(());

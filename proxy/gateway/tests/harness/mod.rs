@@ -2,12 +2,14 @@
 
 mod instance;
 mod load;
+mod patient;
 mod stub;
 
 use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -16,7 +18,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use reqwest::{Client, Method, Response};
@@ -25,6 +27,7 @@ use tempfile::TempDir;
 
 pub use instance::{Behaviour, Instance, Wire};
 pub use load::Load;
+pub use patient::Patient;
 pub use stub::Stub;
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -61,6 +64,8 @@ drain_deadline = "10s"
 [admin]
 bind = "127.0.0.1:0"
 token = "{TOKEN}"
+[upgrade]
+pid_file = "gateway.pid"
 [rollout]
 file = "live/rollout.toml"
 poll_interval = "100ms"
@@ -184,7 +189,19 @@ impl Gateway {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// The process that serves: the one that was started, or its latest successor.
+    pub fn pid(&self) -> Pid {
+        let text = fs::read_to_string(self.folder.path().join("gateway.pid")).unwrap_or_default();
+        let started = || i32::try_from(self.child.id()).unwrap();
+        Pid::from_raw(text.trim().parse().unwrap_or_else(|_| started()))
+    }
+
+    pub fn edit_config(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("gateway.toml");
+        fs::write(&path, edit(fs::read_to_string(&path).unwrap())).unwrap();
     }
 
     /// Waits for the process to end by itself.
@@ -211,7 +228,8 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Successors are in the same process group.
+        let _ = killpg(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGKILL);
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("--- the gateway's log\n{}", self.log());
@@ -227,6 +245,7 @@ fn spawn(folder: &Path) -> Started {
         .arg(folder.join("gateway.toml"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap();
     let log = Arc::new(Mutex::new(String::new()));
