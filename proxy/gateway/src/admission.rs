@@ -8,32 +8,52 @@ use pingora::{http::RequestHeader, proxy::Session};
 use crate::{
     decision::RouteDecision,
     gateway::Gateway,
+    key_body,
     refusal::{Refusal, Refused},
     request_context::{RequestContext, Routed},
+    request_host::request_host,
     request_path::RequestPath,
     rollout::Bucket,
-    route_table::KeyInput,
+    route_table::{JsonKey, JsonPointer, KeyInput, KeySource, MatchInput, Route},
 };
 
 impl Gateway {
     /// Admits a request, or says why not. Nothing has been sent to any upstream yet.
     pub(crate) async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refused> {
         let request = session.req_header();
-        self.check_size(request)?;
-        ctx.client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        self.check_header_size(request)?;
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(|at| self.trusted_proxies.peer(*at));
+        ctx.peer = peer;
+        ctx.client = peer.map(|peer| self.trusted_proxies.client(peer, &request.headers));
 
         // 1. The route.
         let unambiguous = request.raw_path().iter().all(|byte| matches!(byte, 0x21..=0x7e));
-        let path = RequestPath::parse(request.uri.path()).ok().filter(|_| unambiguous).ok_or(Refusal::BadPath)?;
+        let path = RequestPath::parse_with(request.uri.path(), self.config.path_parameters);
+        let path = path.ok().filter(|_| unambiguous).ok_or(Refusal::BadPath)?;
+        let host = request_host(request).map_err(|_| Refusal::BadHost)?;
+        let query = request.uri.query();
+        let (method, headers) = (&request.method, &request.headers);
         let table = self.control.table();
-        let id = table.find(&request.method, &path).ok_or(Refusal::NoRoute)?;
+        let input = MatchInput { method, host: host.as_deref(), path: &path, headers, query };
+        let id = table.find(&input).ok_or(Refusal::NoRoute)?;
         let route = table.get(id);
+        let rewritten = route.rewrite.as_ref().map(|rewrite| rewrite.apply(&path, query));
+        ctx.body_limit_bytes = route.limits.body_bytes.unwrap_or(self.config.body_limit.bytes());
+        check_declared_length(request, ctx.body_limit_bytes)?;
 
         // 2. Who asks.
 
         // 3. What the decision is sticky to.
-        let input = KeyInput { path: &path, headers: &request.headers, client: ctx.client };
-        let key = route.key.extract(&input);
+        let key = match &route.key {
+            KeySource::Body(pointer) => self.key_in_body(session, ctx, pointer, route).await?,
+            elsewhere => {
+                let input = KeyInput { path: &path, headers, client: ctx.client, identity: ctx.identity.as_deref() };
+                elsewhere.extract(&input).map_err(|_| Refusal::KeyRepeated)?.map(Cow::into_owned)
+            }
+        };
+        if key.is_none() && route.key_required {
+            return Err(Refusal::KeyMissing.into());
+        }
         let bucket = key.as_deref().map_or_else(Bucket::random, |key| Bucket::of(&route.salt, key));
 
         // 4. Whether there is budget left.
@@ -42,22 +62,40 @@ impl Gateway {
         let snapshot = self.control.snapshot();
         let pin = key.as_deref().and_then(|key| snapshot.pins(id).get(key));
         let decision = RouteDecision::new(route, snapshot.get(id), pin, bucket);
-        let key = key.map(Cow::into_owned);
-        ctx.routed = Some(Routed { route: id, key, bucket, decision, side_in_flight: None });
+        ctx.routed = Some(Routed { route: id, key, rewritten, bucket, decision, side_in_flight: None });
         Ok(())
     }
 
-    fn check_size(&self, request: &RequestHeader) -> Result<(), Refusal> {
+    /// Reads the body for its key, and keeps what pingora does not.
+    async fn key_in_body(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        pointer: &JsonPointer,
+        route: &Route,
+    ) -> Result<Option<String>, Refusal> {
+        let longest = usize::try_from(ctx.body_limit_bytes).unwrap_or(usize::MAX);
+        let limit = route.limits.key_body_bytes.min(longest);
+        let body = key_body::read(session, limit, self.config.read_timeout.get()).await?;
+        ctx.kept_body = body.kept;
+        match pointer.find(&body.bytes) {
+            JsonKey::Found(key) => Ok(Some(key)),
+            JsonKey::Absent => Ok(None),
+            JsonKey::Repeated => Err(Refusal::KeyRepeated),
+        }
+    }
+
+    fn check_header_size(&self, request: &RequestHeader) -> Result<(), Refusal> {
         let lines = request.headers.iter();
         let header_bytes: usize = lines.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if header_bytes + request.raw_path().len() > self.config.header_limit.as_usize() {
-            return Err(Refusal::HeaderTooLarge);
-        }
-        let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|text| text.parse::<u64>().ok());
-        if length.is_some_and(|length| length > self.config.body_limit.bytes()) {
-            return Err(Refusal::BodyTooLarge);
-        }
-        Ok(())
+        let fits = header_bytes + request.raw_path().len() <= self.config.header_limit.as_usize();
+        if fits { Ok(()) } else { Err(Refusal::HeaderTooLarge) }
     }
+}
+
+/// A body that says of itself that it is too long is not read.
+fn check_declared_length(request: &RequestHeader, limit_bytes: u64) -> Result<(), Refusal> {
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit_bytes) { Err(Refusal::BodyTooLarge) } else { Ok(()) }
 }

@@ -133,19 +133,9 @@ impl RouteDecision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route_table::KeySource;
 
     fn route(sides: Sides) -> Route {
-        Route {
-            name: "invoke".to_owned(),
-            methods: Vec::new(),
-            template: "/f/{id}".parse().expect("a good template"),
-            key: KeySource::Segment(1),
-            key_text: "path:id".to_owned(),
-            sides,
-            salt: "invoke".to_owned(),
-            resilience: Default::default(),
-        }
+        Route::new("invoke", "/f/{id}".parse().expect("a good template"), sides)
     }
 
     fn both(fallback: bool) -> Route {

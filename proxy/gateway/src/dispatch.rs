@@ -19,6 +19,7 @@ impl Gateway {
     pub(crate) fn next_attempt(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         // A repeated attempt sends the body from its start.
         ctx.body_bytes = 0;
+        ctx.kept_body_sent = false;
         ctx.superseded = false;
         ctx.upstream_chosen = Some(Instant::now());
         // The one before has ended, whatever comes now.
@@ -38,8 +39,9 @@ impl Gateway {
                 Ok(attempt) => {
                     let gauge = self.metrics.in_flight(routed.route, routed.decision.side);
                     routed.side_in_flight = Some(GaugeGuard::new(gauge));
-                    let peer = attempt.peer();
+                    let mut peer = attempt.peer();
                     ctx.attempt = Some(attempt);
+                    route.limits.apply(&mut peer.options, ctx.arrived.elapsed())?;
                     return Ok(Box::new(peer));
                 }
                 Err(why) if !self.fall_back(ctx, why) => {

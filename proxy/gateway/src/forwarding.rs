@@ -2,31 +2,37 @@
 //!
 //! What the gateway says about a request must come from the gateway: whatever a client sends under
 //! these names is removed before ours are set. Removal happens after pingora has dealt with
-//! `Connection`, so a client cannot nominate ours away either.
+//! `Connection`, so a client cannot nominate ours away either. What a trusted proxy says about the
+//! client stays, and this gateway's word about the proxy is added.
 
-use std::net::IpAddr;
-
-use http::{HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use pingora::{
     Result,
     http::{RequestHeader, ResponseHeader},
 };
 use telemetry::{TRACEPARENT, TraceContext};
 
-use crate::decision::Side;
+use crate::{
+    client_address::{FORWARDED_FOR, Peer},
+    decision::Side,
+    request_host::canonical_host,
+};
 
 /// The request's id, to upstream and client.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// The side that an answer comes from.
 pub(crate) const SERVED_BY: &str = "x-served-by";
 
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
 /// What only the gateway may say.
 const OURS: [&str; 8] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
+    FORWARDED_FOR,
+    FORWARDED_HOST,
     "x-forwarded-port",
-    "x-forwarded-proto",
+    FORWARDED_PROTO,
     "x-real-ip",
     SERVED_BY,
     REQUEST_ID,
@@ -34,6 +40,11 @@ const OURS: [&str; 8] = [
 
 /// The longest request id taken from a client.
 const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Whether only the gateway may say what is under this name.
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    OURS.contains(&name.as_str()) || name == TRACEPARENT
+}
 
 /// The request's id: the client's if it is sane, else a new one of 128 random bits.
 pub(crate) fn request_id(request: &RequestHeader) -> String {
@@ -49,25 +60,57 @@ pub(crate) fn request_id(request: &RequestHeader) -> String {
 /// Makes the request ready for its upstream.
 pub(crate) fn to_upstream(
     request: &mut RequestHeader,
-    client: Option<IpAddr>,
+    peer: Option<Peer>,
     over_tls: bool,
     request_id: &str,
     trace: TraceContext,
 ) -> Result<()> {
-    let host = request.headers.get(header::HOST).cloned();
+    let said = peer.filter(|peer| peer.trusted).map(|_| said_by_proxy(request)).unwrap_or_default();
+    let host = said.host.or_else(|| request.headers.get(header::HOST).cloned());
     for name in OURS {
         request.remove_header(name);
     }
-    if let Some(client) = client {
-        request.insert_header("x-forwarded-for", client.to_string())?;
+    if let Some(peer) = peer {
+        let chain = match said.chain {
+            Some(before) => format!("{before}, {}", peer.address),
+            None => peer.address.to_string(),
+        };
+        request.insert_header(FORWARDED_FOR, chain)?;
     }
     if let Some(host) = host {
-        request.insert_header("x-forwarded-host", host)?;
+        request.insert_header(FORWARDED_HOST, host)?;
     }
-    request.insert_header("x-forwarded-proto", HeaderValue::from_static(if over_tls { "https" } else { "http" }))?;
+    let proto = HeaderValue::from_static(if over_tls { "https" } else { "http" });
+    request.insert_header(FORWARDED_PROTO, said.proto.unwrap_or(proto))?;
     request.insert_header(REQUEST_ID, request_id)?;
     request.insert_header(TRACEPARENT, trace.to_string())?;
     Ok(())
+}
+
+/// What a trusted proxy says about the request that it passed on.
+#[derive(Default)]
+struct SaidByProxy {
+    /// Whom it went through before, first the client.
+    chain: Option<String>,
+    host: Option<HeaderValue>,
+    proto: Option<HeaderValue>,
+}
+
+fn said_by_proxy(request: &RequestHeader) -> SaidByProxy {
+    let only = |name: &str| {
+        let mut values = request.headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none())
+    };
+    let lines = request.headers.get_all(FORWARDED_FOR).iter();
+    let chain: Vec<_> = lines.filter_map(|line| line.to_str().ok()).filter(|line| !line.is_empty()).collect();
+    let is_host = |value: &&HeaderValue| value.to_str().is_ok_and(|host| canonical_host(host).is_ok());
+    SaidByProxy {
+        chain: (!chain.is_empty()).then(|| chain.join(", ")),
+        host: only(FORWARDED_HOST).filter(is_host).cloned(),
+        proto: only(FORWARDED_PROTO)
+            .filter(|proto| [b"http".as_slice(), b"https"].contains(&proto.as_bytes()))
+            .cloned(),
+    }
 }
 
 /// Makes the answer ready for the client.

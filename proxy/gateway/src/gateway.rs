@@ -17,9 +17,10 @@ use crate::{
     access_log::{AccessLog, Line},
     answer::Answer,
     auth::Authenticator,
+    client_address::TrustedProxies,
     config::HttpConfig,
     control::Control,
-    forwarding,
+    forwarding, key_body,
     listener::Draining,
     metrics::{Metrics, RequestEnd},
     refusal::Refusal,
@@ -41,6 +42,7 @@ const SUPERSEDED: ErrorType = ErrorType::Custom("DecisionSuperseded");
 pub struct Gateway {
     pub(crate) config: HttpConfig,
     pub(crate) auth: Arc<Authenticator>,
+    pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) control: Arc<Control>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<Metrics>,
@@ -127,9 +129,15 @@ impl ProxyHttp for Gateway {
             ctx.superseded = true;
             return Error::e_explain(SUPERSEDED, "rolled back while connecting");
         }
+        if let Some(routed) = &ctx.routed {
+            self.control.table().get(routed.route).request_headers.edit_request(request)?;
+            if let Some(target) = &routed.rewritten {
+                request.set_uri(target.clone());
+            }
+        }
         self.auth.tell_upstream(request, ctx.identity.as_deref())?;
         let over_tls = session.digest().is_some_and(|connection| connection.ssl_digest.is_some());
-        forwarding::to_upstream(request, ctx.client, over_tls, &ctx.request_id, ctx.trace)
+        forwarding::to_upstream(request, ctx.peer, over_tls, &ctx.request_id, ctx.trace)
     }
 
     async fn request_body_filter(
@@ -139,8 +147,12 @@ impl ProxyHttp for Gateway {
         _end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        if !ctx.kept_body.is_empty() && !ctx.kept_body_sent {
+            ctx.kept_body_sent = true;
+            *body = Some(key_body::joined(&ctx.kept_body, body.take()));
+        }
         ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        if ctx.body_bytes > self.config.body_limit.bytes() {
+        if ctx.body_bytes > ctx.body_limit_bytes {
             self.metrics.refused(Refusal::BodyTooLarge);
             ctx.refusal = Some(Refusal::BodyTooLarge.code());
             return Err(Error::explain(
@@ -191,6 +203,9 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if self.draining.has_begun() {
             session.set_keepalive(None);
+        }
+        if let Some(routed) = &ctx.routed {
+            self.control.table().get(routed.route).response_headers.edit_answer(answer)?;
         }
         let side = ctx.routed.as_ref().filter(|_| self.config.served_by_header).map(|routed| routed.decision.side);
         forwarding::to_client(answer, &ctx.request_id, side)

@@ -4,7 +4,8 @@
 //! A request goes through these modules, in this order:
 //!
 //! 1. [`RequestPath`] reads the path in the one way that no upstream can read otherwise;
-//! 2. [`RouteTable`] finds the most specific route for method and path, and the route's key;
+//! 2. [`RouteTable`] finds the most specific route for host, path, method, headers and query;
+//!    [`KeySource`] finds the route's key;
 //! 3. [`RouteDecision`] is made, purely, from route, key and the live [`Snapshot`];
 //! 4. the upstream of that side is connected; a candidate that cannot be reached falls back;
 //! 5. one line goes to the access log and a few numbers to the metrics.
@@ -20,6 +21,7 @@ mod admin;
 mod admission;
 mod answer;
 mod auth;
+mod client_address;
 mod config;
 mod control;
 mod decision;
@@ -27,11 +29,13 @@ mod dispatch;
 mod failure;
 mod forwarding;
 mod gateway;
+mod key_body;
 mod limit;
 mod listener;
 mod metrics;
 mod refusal;
 mod request_context;
+mod request_host;
 mod request_path;
 mod resilience;
 mod rollout;
@@ -50,6 +54,7 @@ pub use config::{
     LogDestination, RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpgradeConfig, UpstreamConfig,
     UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
+pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitsConfig, PolicyConfig};
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
 pub use decision::{Reason, RouteDecision, Side};
@@ -57,15 +62,18 @@ pub use limit::{
     BurstProblem, Counts, Limit, LiveLimits, MAX_BURST, Policies, Policy, PolicyId, Quota, Rate, RateProblem,
 };
 pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
-pub use request_path::{PathProblem, RequestPath};
+pub use request_host::{HostProblem, canonical_host};
+pub use request_path::{PathParameters, PathProblem, RequestPath};
 pub use resilience::{FallbackCase, FallbackOn, Resilience};
 pub use rollout::{
     BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RolloutDocument, RouteState,
     Snapshot, Stage, Weight, WeightProblem,
 };
 pub use route_table::{
-    AmbiguousRoutes, KeyInput, KeyProblem, KeySource, Route, RouteId, RouteTable, Sides, Template, TemplateProblem,
-    UpstreamId,
+    AmbiguousRoutes, Conditions, Expected, HeaderCondition, HeaderEdits, HeaderProblem, HostPattern,
+    HostPatternProblem, JsonKey, JsonPointer, KeyInput, KeyProblem, KeySource, MatchInput, PointerProblem,
+    QueryCondition, RepeatedKey, Rewrite, RewriteProblem, Route, RouteId, RouteLimits, RouteTable, Sides, Template,
+    TemplateProblem, UpstreamId,
 };
 pub use run::{RunError, run};
 pub use tls::CertificateError;

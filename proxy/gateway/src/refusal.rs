@@ -10,29 +10,59 @@ use crate::answer::Answer;
 pub(crate) enum Refusal {
     NoRoute,
     BadPath,
+    BadHost,
     HeaderTooLarge,
     BodyTooLarge,
+    KeyMissing,
+    KeyRepeated,
+    KeyBodyTooLarge,
+    LengthRequired,
+    BodyIncomplete,
+    BodyTimeout,
 }
 
 impl Refusal {
     /// All of them, in the order they are declared.
-    pub(crate) const ALL: [Self; 4] = [Self::NoRoute, Self::BadPath, Self::HeaderTooLarge, Self::BodyTooLarge];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::NoRoute,
+        Self::BadPath,
+        Self::BadHost,
+        Self::HeaderTooLarge,
+        Self::BodyTooLarge,
+        Self::KeyMissing,
+        Self::KeyRepeated,
+        Self::KeyBodyTooLarge,
+        Self::LengthRequired,
+        Self::BodyIncomplete,
+        Self::BodyTimeout,
+    ];
 
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::NoRoute => "route_not_found",
             Self::BadPath => "invalid_path",
+            Self::BadHost => "invalid_host",
             Self::HeaderTooLarge => "headers_too_large",
             Self::BodyTooLarge => "body_too_large",
+            Self::KeyMissing => "key_missing",
+            Self::KeyRepeated => "key_repeated",
+            Self::KeyBodyTooLarge => "key_body_too_large",
+            Self::LengthRequired => "length_required",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::BodyTimeout => "body_timeout",
         }
     }
 
     fn status(self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::BadPath | Self::BadHost | Self::KeyMissing | Self::KeyRepeated | Self::BodyIncomplete => {
+                StatusCode::BAD_REQUEST
+            }
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge | Self::KeyBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -40,8 +70,15 @@ impl Refusal {
         match self {
             Self::NoRoute => "no route takes this request",
             Self::BadPath => "the path can be read in more than one way",
+            Self::BadHost => "the host is no host name or address",
             Self::HeaderTooLarge => "the headers are longer than the limit",
             Self::BodyTooLarge => "the body is longer than the limit",
+            Self::KeyMissing => "the route needs a key, and the request has none",
+            Self::KeyRepeated => "the request has more than one key",
+            Self::KeyBodyTooLarge => "the body is longer than the limit for bodies that hold a key",
+            Self::LengthRequired => "a body of this length that holds a key must declare its length",
+            Self::BodyIncomplete => "the body ended early",
+            Self::BodyTimeout => "the body did not arrive in time",
         }
     }
 

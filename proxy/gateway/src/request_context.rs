@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http::Uri;
 use opentelemetry_sdk::trace::Span;
 use prometheus::IntGauge;
 use telemetry::TraceContext;
@@ -16,6 +18,7 @@ use tokio::sync::Notify;
 
 use crate::{
     auth::Identity,
+    client_address::Peer,
     decision::RouteDecision,
     rollout::Bucket,
     route_table::{RouteId, UpstreamId},
@@ -26,6 +29,8 @@ use crate::{
 pub struct RequestContext {
     pub(crate) arrived: Instant,
     pub(crate) request_id: String,
+    /// Whoever opened the connection.
+    pub(crate) peer: Option<Peer>,
     /// The client's address, behind trusted proxies.
     pub(crate) client: Option<IpAddr>,
     pub(crate) trace: TraceContext,
@@ -38,6 +43,12 @@ pub struct RequestContext {
     /// Why the gateway answered by itself, as a code.
     pub(crate) refusal: Option<&'static str>,
     pub(crate) body_bytes: u64,
+    /// The longest body the request may have.
+    pub(crate) body_limit_bytes: u64,
+    /// The beginning of a body that was read for its key, to be sent before the rest.
+    pub(crate) kept_body: Bytes,
+    /// Whether this attempt has sent it.
+    pub(crate) kept_body_sent: bool,
     /// When the latest upstream was chosen.
     pub(crate) upstream_chosen: Option<Instant>,
     /// From then to the header of its answer.
@@ -57,6 +68,8 @@ pub struct RequestContext {
 pub(crate) struct Routed {
     pub(crate) route: RouteId,
     pub(crate) key: Option<String>,
+    /// The target that upstreams see in place of the client's.
+    pub(crate) rewritten: Option<Uri>,
     pub(crate) bucket: Bucket,
     pub(crate) decision: RouteDecision,
     /// Counts the request among those its side is serving.
@@ -68,6 +81,7 @@ impl RequestContext {
         Self {
             arrived: Instant::now(),
             request_id: String::new(),
+            peer: None,
             client: None,
             trace: TraceContext::generate(),
             span: None,
@@ -75,6 +89,9 @@ impl RequestContext {
             routed: None,
             refusal: None,
             body_bytes: 0,
+            body_limit_bytes: u64::MAX,
+            kept_body: Bytes::new(),
+            kept_body_sent: false,
             upstream_chosen: None,
             upstream_latency: None,
             attempt: None,

@@ -4,10 +4,29 @@
 //! one resource, the upstream takes for another. So a path is either unambiguous or refused. Dot
 //! segments, empty segments, backslashes, control characters, encoded separators and double
 //! encodings are refused; an escape such as `%69` is decoded before matching, because the upstream
-//! will decode it too; one trailing slash is ignored when matching. The upstream always receives the
-//! bytes the client sent.
+//! will decode it too; one trailing slash is ignored when matching. Unless its route rewrites the
+//! path, the upstream receives the bytes the client sent.
+//!
+//! Parameters of a segment (`/f;v=1/x`, RFC 3986 section 3.3) are part of the segment's text to most
+//! programs, and nothing at all to servlet containers, which cut them off. What the upstreams do is
+//! for the configuration to say; [`PathParameters`] are refused unless it does.
 
 use std::borrow::Cow;
+
+use serde::Deserialize;
+
+/// What a `;` in a segment means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathParameters {
+    /// Upstreams may differ, so such a path is refused, with `%3B` too.
+    #[default]
+    Refuse,
+    /// Every upstream cuts a segment at its first `;`, so routing does the same.
+    Ignore,
+    /// Every upstream takes it for text.
+    Keep,
+}
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +46,9 @@ pub enum PathProblem {
     /// `%2F`, `%5C` or a backslash.
     #[error("the path has an encoded or foreign separator")]
     ForeignSeparator,
+    /// A `;`, plain or encoded, where parameters are refused.
+    #[error("the path has a segment with parameters")]
+    Parameter,
     /// An escape that decodes to an escape.
     #[error("the path is encoded twice")]
     DoubleEncoding,
@@ -42,21 +64,36 @@ pub enum PathProblem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestPath<'a> {
     segments: Vec<Cow<'a, str>>,
+    ends_with_slash: bool,
 }
 
 impl<'a> RequestPath<'a> {
-    /// Reads the path part of a request target.
+    /// Reads the path part of a request target, without parameters.
     ///
     /// # Errors
     /// When another program might read the path in another way.
     pub fn parse(path: &'a str) -> Result<Self, PathProblem> {
+        Self::parse_with(path, PathParameters::Refuse)
+    }
+
+    /// Reads the path part of a request target.
+    ///
+    /// # Errors
+    /// When another program might read the path in another way, parameters aside.
+    pub fn parse_with(path: &'a str, parameters: PathParameters) -> Result<Self, PathProblem> {
         let inner = path.strip_prefix('/').ok_or(PathProblem::NotAbsolute)?;
-        let inner = inner.strip_suffix('/').unwrap_or(inner);
         if inner.is_empty() {
-            return if path.len() <= 1 { Ok(Self { segments: Vec::new() }) } else { Err(PathProblem::EmptySegment) };
+            return Ok(Self { segments: Vec::new(), ends_with_slash: false });
         }
-        let segments = inner.split('/').map(decode).collect::<Result<_, _>>()?;
-        Ok(Self { segments })
+        let (inner, ends_with_slash) = inner.strip_suffix('/').map_or((inner, false), |inner| (inner, true));
+        let segments = inner.split('/').map(|raw| decode(raw, parameters)).collect::<Result<_, _>>()?;
+        Ok(Self { segments, ends_with_slash })
+    }
+
+    /// Whether a slash follows the last segment.
+    #[must_use]
+    pub fn ends_with_slash(&self) -> bool {
+        self.ends_with_slash
     }
 
     /// The decoded segments, in order. `/` has none.
@@ -66,8 +103,12 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-fn decode(raw: &str) -> Result<Cow<'_, str>, PathProblem> {
-    if raw.is_empty() {
+fn decode(raw: &str, parameters: PathParameters) -> Result<Cow<'_, str>, PathProblem> {
+    let name = match parameters {
+        PathParameters::Ignore => raw.split(';').next().unwrap_or(raw),
+        PathParameters::Refuse | PathParameters::Keep => raw,
+    };
+    if name.is_empty() {
         return Err(PathProblem::EmptySegment);
     }
     for byte in raw.bytes() {
@@ -77,10 +118,16 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, PathProblem> {
             _ => return Err(PathProblem::ForbiddenCharacter),
         }
     }
-    let decoded = if raw.contains('%') { Cow::Owned(unescape(raw)?) } else { Cow::Borrowed(raw) };
+    let decoded = if name.contains('%') { Cow::Owned(unescape(name)?) } else { Cow::Borrowed(name) };
     // Some servers cut a segment at `;` before they resolve dots.
-    let name = decoded.split(';').next().unwrap_or(&decoded);
-    if name == "." || name == ".." { Err(PathProblem::DotSegment) } else { Ok(decoded) }
+    let cut = decoded.split(';').next().unwrap_or(&decoded);
+    if cut == "." || cut == ".." {
+        return Err(PathProblem::DotSegment);
+    }
+    if parameters == PathParameters::Refuse && cut.len() < decoded.len() {
+        return Err(PathProblem::Parameter);
+    }
+    Ok(decoded)
 }
 
 fn unescape(raw: &str) -> Result<String, PathProblem> {
@@ -130,6 +177,28 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_what_the_configuration_says() {
+        let read = |path, parameters| -> Result<Vec<String>, PathProblem> {
+            Ok(RequestPath::parse_with(path, parameters)?.segments().iter().map(ToString::to_string).collect())
+        };
+        use PathParameters::{Ignore, Keep};
+        let texts = |texts: &[&str]| Ok(texts.iter().map(|text| (*text).to_owned()).collect());
+        assert_eq!(read("/a;x=1/b;y", Keep), texts(&["a;x=1", "b;y"]));
+        assert_eq!(read("/a;x=1/b;y/", Ignore), texts(&["a", "b"]));
+        assert_eq!(read("/a%3bx", Ignore), texts(&["a;x"]), "an encoded one is text to who cuts before decoding");
+        for (path, problem) in [
+            ("/;x/b", PathProblem::EmptySegment),
+            ("/a/..;x/b", PathProblem::DotSegment),
+            ("/a/%2e%2e;x/b", PathProblem::DotSegment),
+            ("/a/..%3bx/b", PathProblem::DotSegment),
+            ("/a;x\\b", PathProblem::ForeignSeparator),
+        ] {
+            assert_eq!(read(path, Ignore), Err(problem), "{path}");
+        }
+        assert_eq!(read("/a/..;x/b", Keep), Err(PathProblem::DotSegment));
+    }
+
+    #[test]
     fn ambiguous_paths_are_refused() {
         use PathProblem::*;
         for (path, problem) in [
@@ -144,6 +213,9 @@ mod tests {
             ("/a/%2e%2E/b", DotSegment),
             ("/a/.%2e", DotSegment),
             ("/a/..;x=1/b", DotSegment),
+            ("/a;x=1/b", Parameter),
+            ("/a/;", Parameter),
+            ("/a%3Bx", Parameter),
             ("/a%2Fb", ForeignSeparator),
             ("/a%2fb", ForeignSeparator),
             ("/a%5cb", ForeignSeparator),

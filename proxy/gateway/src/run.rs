@@ -23,6 +23,7 @@ use crate::{
     access_log::{AccessLog, Writer},
     admin::{Admin, AdminState},
     auth::Authenticator,
+    client_address::TrustedProxies,
     config::Config,
     control::{Control, StartError, Watcher},
     gateway::Gateway,
@@ -167,6 +168,7 @@ impl Parts {
         let gateway = Gateway {
             config: config.http.clone(),
             auth: self.auth,
+            trusted_proxies: TrustedProxies::new(&config.http.trusted_proxies),
             control: self.control.clone(),
             upstreams: self.upstreams.clone(),
             metrics: self.metrics.clone(),

@@ -40,6 +40,8 @@ async fn no_path_slips_past_a_route() {
         "/files/..;/f/x/invoke",
         "/files/%252e%252e/f/x/invoke",
         "/f/./x/invoke",
+        "/f/x/invoke;v=1",
+        "/f/x%3bv=1/invoke",
         "/f/x%00/invoke",
         "/f/x%0d%0a/invoke",
         "/f/x%zz/invoke",
@@ -50,7 +52,7 @@ async fn no_path_slips_past_a_route() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
     }
     assert!(setup.legacy.seen().is_empty() && setup.candidate.seen().is_empty());
-    for path in ["/f", "/f/x", "/f/x/invoke/more", "/F/x/invoke", "/f/x/invoke;v=1"] {
+    for path in ["/f", "/f/x", "/f/x/invoke/more", "/F/x/invoke"] {
         let answer = raw_path(gateway, path).await;
         assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("route_not_found"), "{path}: {answer}");
     }

@@ -3,6 +3,7 @@
 mod auth;
 mod http2;
 mod limits;
+mod route_parts;
 mod routes;
 mod tls;
 mod upgrade;
@@ -21,12 +22,13 @@ use telemetry::TelemetryConfig;
 pub use auth::AuthConfig;
 pub use http2::Http2Config;
 pub use limits::{LimitsConfig, PolicyConfig};
+pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
 pub use upgrade::UpgradeConfig;
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
-use crate::route_table::RouteTable;
+use crate::{client_address, request_path::PathParameters, route_table::RouteTable};
 
 /// An admin token shorter than this can be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -97,6 +99,10 @@ pub struct HttpConfig {
     pub max_attempts: usize,
     /// Whether answers say in `x-served-by` which side they come from.
     pub served_by_header: bool,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<String>,
+    /// What a `;` in a path means: `refuse`, `ignore` or `keep`.
+    pub path_parameters: PathParameters,
 }
 
 impl Default for HttpConfig {
@@ -119,6 +125,8 @@ impl Default for HttpConfig {
             upstream_pool_size: 512,
             max_attempts: 3,
             served_by_header: true,
+            trusted_proxies: Vec::new(),
+            path_parameters: PathParameters::Refuse,
         }
     }
 }
@@ -152,6 +160,12 @@ impl Validate for HttpConfig {
         }
         if self.keepalive_timeout.get().as_secs() == 0 {
             report.problem("keepalive_timeout", "it is shorter than a second", "write \"1s\" or more");
+        }
+        for (index, text) in self.trusted_proxies.iter().enumerate() {
+            if client_address::network(text).is_none() {
+                let fix = "write a network such as \"10.0.0.0/8\", or one address";
+                report.problem(&format!("trusted_proxies[{index}]"), "it is no network", fix);
+            }
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Settings of routes, and the route table they make.
 
+use std::collections::BTreeMap;
+
 use http::Method;
-use layered_config::Report;
+use layered_config::{ByteSize, HumanDuration, Report};
 use serde::Deserialize;
 
+use super::route_parts::{self, ExpectedConfig, HeaderEditsConfig};
 use crate::{
     gateway::OWN_PATHS,
     resilience::{FallbackCase, Resilience},
-    route_table::{KeyProblem, KeySource, Route, RouteTable, Sides, Template, UpstreamId},
+    route_table::{
+        HostPattern, KeyProblem, KeySource, Rewrite, Route, RouteLimits, RouteTable, Sides, Template, UpstreamId,
+    },
 };
 
 /// One route.
@@ -16,14 +21,47 @@ use crate::{
 pub struct RouteConfig {
     /// Its name in the rollout document, metrics, log and API.
     pub name: String,
+    /// The hosts it takes, such as `shop.example` or `*.shop.example`; none for any.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// The methods it takes; none for any.
     #[serde(default)]
     pub methods: Vec<String>,
     /// A path template: `/api/v1/functions/{id}/invoke`; `{*rest}` at the end takes what is left.
-    pub path: String,
-    /// What a decision is sticky to: `path:NAME`, `header:NAME`, or `request` for nothing.
+    pub path: Option<String>,
+    /// In place of `path`: a path with everything below it, which a rewrite calls `{*rest}`.
+    pub prefix: Option<String>,
+    /// What headers must be, by name.
+    #[serde(default)]
+    pub headers: BTreeMap<String, ExpectedConfig>,
+    /// What query parameters must be, by name.
+    #[serde(default)]
+    pub query: BTreeMap<String, ExpectedConfig>,
+    /// What a decision is sticky to: `path:NAME`, `header:NAME`, `cookie:NAME`, `claim:NAME`,
+    /// `client`, `body:/POINTER`, or `request` for nothing.
     #[serde(default = "request")]
     pub key: String,
+    /// Whether a request without a key is refused; otherwise it counts for itself.
+    #[serde(default)]
+    pub key_required: bool,
+    /// The longest body that a key is read from; the gateway holds it in memory. A body above 64 KiB
+    /// must declare its length.
+    #[serde(default = "key_body_limit")]
+    pub key_body_limit: ByteSize,
+    /// The longest time from the request's arrival to the header of its answer, over all attempts. Once the answer has begun, a pause longer than that ends it too.
+    pub timeout: Option<HumanDuration>,
+    /// The longest the upstream may be silent, in place of the upstream's own setting.
+    pub read_timeout: Option<HumanDuration>,
+    /// The longest body, in place of the general limit.
+    pub body_limit: Option<ByteSize>,
+    /// The path that upstreams see: a template over the parameters of `path`.
+    pub rewrite: Option<String>,
+    /// Headers changed on the way to the upstream.
+    #[serde(default)]
+    pub request_headers: HeaderEditsConfig,
+    /// Headers changed on the way to the client.
+    #[serde(default)]
+    pub response_headers: HeaderEditsConfig,
     /// The upstream of the old side.
     pub legacy: Option<String>,
     /// The upstream of the new side; without it the route never moves.
@@ -43,6 +81,10 @@ pub struct RouteConfig {
 
 fn request() -> String {
     "request".to_owned()
+}
+
+fn key_body_limit() -> ByteSize {
+    ByteSize::from_kib(64)
 }
 
 fn yes() -> bool {
@@ -66,8 +108,7 @@ pub(super) fn build(routes: &[RouteConfig], upstreams: &[&str], report: &mut Rep
     }
     RouteTable::new(good).unwrap_or_else(|ambiguous| {
         for clash in ambiguous {
-            let fix = "change the path or the methods of one of them, or remove one";
-            report.problem(&format!("routes[{}].path", places[clash.index]), clash.to_string(), fix);
+            report.problem(&format!("routes[{}].name", places[clash.index]), clash.to_string(), clash.fix());
         }
         RouteTable::default()
     })
@@ -84,20 +125,33 @@ impl RouteConfig {
         if salt.contains('\0') {
             report.problem("salt", "it has a zero byte, which separates salt and key", "remove it");
         }
+        let hosts = self.hosts(report);
         let methods = self.methods(report);
+        let conditions = route_parts::conditions(&self.headers, &self.query, report);
+        let limits = self.limits(report);
+        let request_headers = self.request_headers.compile("request_headers", report);
+        let response_headers = self.response_headers.compile("response_headers", report);
         let template = self.template(report);
         let sides = self.sides(upstreams, report);
         let template = template?;
+        let rewrite = self.rewrite(&template, report);
         let key = self.key_source(&template, report)?;
         Some(Route {
             name: self.name.clone(),
+            hosts,
             methods,
             template,
+            conditions,
             key,
             key_text: self.key.clone(),
+            key_required: self.key_required,
             sides: sides?,
             resilience: self.resilience(report),
             salt: salt.clone(),
+            limits,
+            rewrite,
+            request_headers,
+            response_headers,
         })
     }
 
@@ -107,6 +161,24 @@ impl RouteConfig {
         }
         let fallback_on = self.fallback_on.as_ref().map(|cases| cases.iter().copied().collect());
         Resilience { fallback_on: fallback_on.unwrap_or_default() }
+    }
+
+    fn hosts(&self, report: &mut Report) -> Vec<HostPattern> {
+        let mut hosts = Vec::new();
+        for (index, text) in self.hosts.iter().enumerate() {
+            let key = format!("hosts[{index}]");
+            match text.parse::<HostPattern>() {
+                Ok(host) if hosts.contains(&host) => {
+                    report.problem(&key, "the same host is named twice", "remove it");
+                }
+                Ok(host) => hosts.push(host),
+                Err(problem) => {
+                    let fix = "write \"shop.example\", \"*.shop.example\" or \"[::1]\"; for every host, remove `hosts`";
+                    report.problem(&key, problem.to_string(), fix);
+                }
+            }
+        }
+        hosts
     }
 
     fn methods(&self, report: &mut Report) -> Vec<Method> {
@@ -122,17 +194,61 @@ impl RouteConfig {
     }
 
     fn template(&self, report: &mut Report) -> Option<Template> {
-        if OWN_PATHS.contains(&self.path.as_str()) {
+        let (key, text, template) = match (&self.path, &self.prefix) {
+            (Some(path), None) => ("path", path, path.parse()),
+            (None, Some(prefix)) => ("prefix", prefix, Template::below(prefix)),
+            (Some(_), Some(_)) => {
+                report.problem("prefix", "the route has a path and a prefix", "remove one of them");
+                return None;
+            }
+            (None, None) => {
+                report.problem("", "the route has neither a path nor a prefix", "add `path` or `prefix`");
+                return None;
+            }
+        };
+        if key == "path" && OWN_PATHS.contains(&text.as_str()) {
             let fix = "remove the route: ask the upstream directly, or use another path";
-            report.problem("path", "the gateway answers this path itself", fix);
+            report.problem(key, "the gateway answers this path itself", fix);
         }
-        let template = self.path.parse();
         template
             .map_err(|problem| {
-                let fix = "write a path such as \"/api/v1/functions/{id}\" or \"/webhooks/{*path}\"";
-                report.problem("path", format!("{problem}"), fix);
+                let fix = match key {
+                    "path" => "write a path such as \"/api/v1/functions/{id}\" or \"/webhooks/{*path}\"",
+                    _ => "write a path such as \"/webhooks\", with everything below it",
+                };
+                report.problem(key, problem.to_string(), fix);
             })
             .ok()
+    }
+
+    fn rewrite(&self, template: &Template, report: &mut Report) -> Option<Rewrite> {
+        let text = self.rewrite.as_ref()?;
+        let rewrite = Rewrite::parse(text, template).map_err(|problem| {
+            let fix = format!("write a path of plain text and parameters of `{template}`");
+            report.problem("rewrite", problem.to_string(), fix);
+        });
+        rewrite.ok()
+    }
+
+    fn limits(&self, report: &mut Report) -> RouteLimits {
+        for (key, duration) in [("timeout", self.timeout), ("read_timeout", self.read_timeout)] {
+            if duration.is_some_and(|duration| duration.get().is_zero()) {
+                report.problem(key, "it must not be zero", "write a duration such as \"30s\" or \"500ms\"");
+            }
+        }
+        if self.key_body_limit.bytes() == 0 {
+            report.problem("key_body_limit", "no body would fit", "write a size such as \"64 KiB\"");
+        }
+        if self.body_limit.is_some_and(|limit| self.key.starts_with("body:") && limit < self.key_body_limit) {
+            let fix = "raise `body_limit`, or lower `key_body_limit` to it";
+            report.problem("body_limit", "it is below `key_body_limit`", fix);
+        }
+        RouteLimits {
+            timeout: self.timeout.map(HumanDuration::get),
+            read_timeout: self.read_timeout.map(HumanDuration::get),
+            body_bytes: self.body_limit.map(ByteSize::bytes),
+            key_body_bytes: self.key_body_limit.as_usize(),
+        }
     }
 
     fn key_source(&self, template: &Template, report: &mut Report) -> Option<KeySource> {
@@ -142,7 +258,10 @@ impl RouteConfig {
         };
         let fix = match problem {
             KeyProblem::UnknownParameter(_) => "name a parameter of the route's path",
-            _ => "write \"path:NAME\", \"header:NAME\" or \"request\"",
+            KeyProblem::MalformedPointer(..) => "write a pointer such as \"body:/function_id\" (RFC 6901)",
+            _ => {
+                "write \"path:NAME\", \"header:NAME\", \"cookie:NAME\", \"claim:NAME\", \"client\", \"body:/POINTER\" or \"request\""
+            }
         };
         report.problem("key", problem.to_string(), fix);
         None

@@ -3,19 +3,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::decision::Side;
 use crate::limit::{Counts, Policies, Policy, Quota};
-use crate::route_table::{KeySource, Route, RouteId, RouteTable, Sides, UpstreamId};
+use crate::route_table::{Route, RouteId, RouteTable, Sides, UpstreamId};
 
 fn table() -> RouteTable {
-    let route = |name: &str, sides| Route {
-        name: name.to_owned(),
-        methods: Vec::new(),
-        template: format!("/{name}").parse().expect("a good template"),
-        key: KeySource::Request,
-        key_text: "request".to_owned(),
-        sides,
-        salt: name.to_owned(),
-        resilience: Default::default(),
-    };
+    let route = |name: &str, sides| Route::new(name, format!("/{name}").parse().expect("a good template"), sides);
     let both = Sides::Both { legacy: UpstreamId(0), candidate: UpstreamId(1), fallback: true };
     RouteTable::new(vec![route("invoke", both), route("list", both), route("old", Sides::Legacy(UpstreamId(0)))])
         .expect("three different routes")

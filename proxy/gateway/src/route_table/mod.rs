@@ -1,126 +1,85 @@
-//! Which route a request takes: (method, path) to route, decided by the most specific template.
+//! Which route a request takes: the most specific of all that match it.
 //!
-//! At each segment, from the left, plain text goes before a parameter and a parameter before the
-//! rest of the path; a choice that leads nowhere is taken back. For one template, a route that lists
-//! the method goes before one that takes any. Two routes that would match the same requests equally
-//! well are refused when the table is built, so the order in the file never matters.
+//! Routes are compared by these, the first difference deciding; the order in the file never matters.
+//!
+//! | | compared | most specific first |
+//! |---|---|---|
+//! | 1 | host | this host; below a longer domain (`*.eu.example`); below a shorter one; any |
+//! | 2 | path, segment by segment from the left | plain text; a parameter; the end; the rest of the path |
+//! | 3 | method | listed; any |
+//! | 4 | headers | more conditions; then more exact ones; then longer prefixes |
+//! | 5 | query | likewise |
+//!
+//! The order is that of the Kubernetes Gateway API's `HTTPRouteRule`, but for the path, which is
+//! compared by segments and not by length. Two routes between which it does not decide, and which
+//! one request can match, are refused when the table is built.
+//!
+//! Hosts are looked up in maps, paths in a tree for each host pattern, so the cost of finding a route
+//! does not grow with the number of routes; only routes of one host and one path template are tried
+//! one after the other.
 
+mod ambiguity;
+mod condition;
+mod header_edits;
+mod host;
+mod json_pointer;
 mod key;
+mod rewrite;
+mod route;
 mod template;
 
-use std::collections::HashMap;
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
 
-use http::Method;
+use http::{HeaderMap, Method};
 
-pub use key::{KeyInput, KeyProblem, KeySource};
+pub use ambiguity::AmbiguousRoutes;
+pub use condition::{Conditions, Expected, HeaderCondition, QueryCondition};
+pub use header_edits::{HeaderEdits, HeaderProblem};
+pub use host::{HostPattern, HostPatternProblem};
+pub use json_pointer::{JsonKey, JsonPointer, PointerProblem};
+pub use key::{KeyInput, KeyProblem, KeySource, RepeatedKey};
+pub use rewrite::{Rewrite, RewriteProblem};
+pub use route::{Route, RouteId, RouteLimits, Sides, UpstreamId};
 pub use template::{Template, TemplateProblem};
 
-use crate::{request_path::RequestPath, resilience::Resilience};
+use crate::request_path::RequestPath;
 use template::Segment;
 
-/// A route's place in its table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteId(pub(crate) usize);
-
-impl RouteId {
-    /// The index, for tables kept beside the route table.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0
-    }
-}
-
-/// An upstream's place in the list of upstreams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UpstreamId(pub(crate) usize);
-
-impl UpstreamId {
-    /// The upstream in this place of the list.
-    #[must_use]
-    pub fn new(index: usize) -> Self {
-        Self(index)
-    }
-
-    /// The index into the list of upstreams.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0
-    }
-}
-
-/// Where a route may send a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sides {
-    /// The route has not begun to move.
-    Legacy(UpstreamId),
-    /// The route has moved for good.
-    Candidate(UpstreamId),
-    /// The weight decides.
-    Both {
-        /// The old side.
-        legacy: UpstreamId,
-        /// The new side.
-        candidate: UpstreamId,
-        /// Whether a request whose candidate cannot be reached goes to legacy.
-        fallback: bool,
-    },
-}
-
-impl Sides {
-    /// Whether a weight means anything here.
-    #[must_use]
-    pub fn is_split(self) -> bool {
-        matches!(self, Self::Both { .. })
-    }
-}
-
-/// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Its name in configuration, metrics, log and API.
-    pub name: String,
-    /// The methods it takes; empty for any.
-    pub methods: Vec<Method>,
-    /// The paths it takes.
-    pub template: Template,
-    /// What its decisions are sticky to.
-    pub key: KeySource,
-    /// The key as it was configured.
-    pub key_text: String,
-    /// Where its requests may go.
-    pub sides: Sides,
-    /// Set apart from other routes by this: two routes with one salt move the same keys together.
-    pub salt: String,
-    /// What happens when the upstream of a request's side does not serve it.
-    pub resilience: Resilience,
-}
-
-/// Two routes that would match the same requests equally well.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{second}` takes the same requests as `{first}`")]
-pub struct AmbiguousRoutes {
-    /// The route that comes first in the file.
-    pub first: String,
-    /// The place of the other in the list.
-    pub index: usize,
-    /// The other's name.
-    pub second: String,
+/// What routes are matched against.
+#[derive(Debug, Clone, Copy)]
+pub struct MatchInput<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The host in its one form (see [`canonical_host`](crate::canonical_host)); none matches routes
+    /// for any host only.
+    pub host: Option<&'r str>,
+    /// The path.
+    pub path: &'r RequestPath<'r>,
+    /// The headers.
+    pub headers: &'r HeaderMap,
+    /// What follows the `?`, not decoded.
+    pub query: Option<&'r str>,
 }
 
 /// Every route, arranged for look-up.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    root: Node,
+    /// Routes for one host.
+    exact: HashMap<String, Node>,
+    /// Routes for every host below a domain, by the domain.
+    below: HashMap<String, Node>,
+    /// Routes for any host.
+    any: Node,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     literals: HashMap<String, Node>,
     parameter: Option<Box<Node>>,
-    /// Routes that take whatever is left from here.
+    /// Routes that take whatever is left from here, the most specific first.
     rest: Vec<RouteId>,
-    /// Routes that end here.
+    /// Routes that end here, the most specific first.
     ends: Vec<RouteId>,
 }
 
@@ -128,44 +87,67 @@ impl RouteTable {
     /// Arranges the routes.
     ///
     /// # Errors
-    /// Every pair of routes that would match the same requests equally well.
+    /// Every route that can match a request of an earlier one, with neither more specific.
     pub fn new(routes: Vec<Route>) -> Result<Self, Vec<AmbiguousRoutes>> {
-        let mut table = Self { routes, root: Node::default() };
+        let mut table = Self { routes, ..Self::default() };
         let mut ambiguous = Vec::new();
         for index in 0..table.routes.len() {
-            let route = &table.routes[index];
-            let leaves = table.root.leaves(&route.template);
-            let rival = leaves.iter().find(|other| overlap(&table.routes[other.0].methods, &route.methods));
-            if let Some(rival) = rival {
-                let first = table.routes[rival.0].name.clone();
-                ambiguous.push(AmbiguousRoutes { first, index, second: route.name.clone() });
+            let Self { routes, exact, below, any } = &mut table;
+            let route = &routes[index];
+            let mut rival = None;
+            let roots = if route.hosts.is_empty() { vec![None] } else { route.hosts.iter().map(Some).collect() };
+            for host in roots {
+                let root = match host {
+                    None => &mut *any,
+                    Some(HostPattern::Exact(host)) => exact.entry(host.clone()).or_default(),
+                    Some(HostPattern::Below(domain)) => below.entry(domain.clone()).or_default(),
+                };
+                let leaves = root.leaves(&route.template);
+                rival = rival.or(leaves.iter().copied().find(|other| ambiguity::between(&routes[other.0], route)));
+                leaves.push(RouteId(index));
+                leaves.sort_by_key(|id| rank(&routes[id.0]));
             }
-            leaves.push(RouteId(index));
+            if let Some(rival) = rival {
+                ambiguous.push(AmbiguousRoutes::new(&routes[rival.0], route, index));
+            }
         }
         if ambiguous.is_empty() { Ok(table) } else { Err(ambiguous) }
     }
 
     /// The route of a request, if any takes it.
     #[must_use]
-    pub fn find(&self, method: &Method, path: &RequestPath<'_>) -> Option<RouteId> {
-        self.find_below(&self.root, method, path.segments())
+    pub fn find(&self, request: &MatchInput<'_>) -> Option<RouteId> {
+        let segments = request.path.segments();
+        let host = request.host.filter(|_| !self.exact.is_empty() || !self.below.is_empty());
+        if let Some(host) = host {
+            let exact = self.exact.get(host).into_iter();
+            let below = host::domains_above(host).filter_map(|domain| self.below.get(domain));
+            if let Some(id) = exact.chain(below).find_map(|root| self.find_below(root, request, segments)) {
+                return Some(id);
+            }
+        }
+        self.find_below(&self.any, request, segments)
     }
 
-    fn find_below(&self, node: &Node, method: &Method, segments: &[impl AsRef<str>]) -> Option<RouteId> {
+    fn find_below(&self, node: &Node, request: &MatchInput<'_>, segments: &[Cow<'_, str>]) -> Option<RouteId> {
         let deeper = match segments.split_first() {
-            None => self.choose(&node.ends, method),
+            None => self.choose(&node.ends, request),
             Some((first, rest)) => node
                 .literals
                 .get(first.as_ref())
-                .and_then(|next| self.find_below(next, method, rest))
-                .or_else(|| node.parameter.as_ref().and_then(|next| self.find_below(next, method, rest))),
+                .and_then(|next| self.find_below(next, request, rest))
+                .or_else(|| node.parameter.as_ref().and_then(|next| self.find_below(next, request, rest))),
         };
-        deeper.or_else(|| self.choose(&node.rest, method))
+        deeper.or_else(|| self.choose(&node.rest, request))
     }
 
-    fn choose(&self, leaves: &[RouteId], method: &Method) -> Option<RouteId> {
-        let listed = leaves.iter().find(|id| self.routes[id.0].methods.contains(method));
-        listed.or_else(|| leaves.iter().find(|id| self.routes[id.0].methods.is_empty())).copied()
+    fn choose(&self, leaves: &[RouteId], request: &MatchInput<'_>) -> Option<RouteId> {
+        let takes = |id: &&RouteId| {
+            let route = &self.routes[id.0];
+            (route.methods.is_empty() || route.methods.contains(request.method))
+                && route.conditions.hold(request.headers, request.query)
+        };
+        leaves.iter().find(takes).copied()
     }
 
     /// The route in this place.
@@ -213,9 +195,12 @@ impl Node {
     }
 }
 
-fn overlap(one: &[Method], other: &[Method]) -> bool {
-    (one.is_empty() && other.is_empty()) || one.iter().any(|method| other.contains(method))
+/// What orders routes of one host and one path: the more specific compares less.
+fn rank(route: &Route) -> impl Ord + use<> {
+    (route.methods.is_empty(), Reverse(route.conditions.strength()))
 }
 
+#[cfg(test)]
+mod specificity_tests;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,15 @@ pub enum TemplateProblem {
 }
 
 impl Template {
+    /// The template for this prefix (itself a template) and everything below it: `/files` becomes
+    /// `/files/{*rest}`, which takes `/files/a` and `/files`, but not `/filesystem`.
+    ///
+    /// # Errors
+    /// When the prefix is no template, takes the rest of the path itself, or names a parameter `rest`.
+    pub fn below(prefix: &str) -> Result<Self, TemplateProblem> {
+        format!("{}/{{*rest}}", prefix.strip_suffix('/').unwrap_or(prefix)).parse()
+    }
+
     /// The template as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -96,7 +105,7 @@ fn read_segment(raw: &str) -> Result<Segment, TemplateProblem> {
         return Err(TemplateProblem::EmptySegment);
     }
     let Some(hole) = raw.strip_prefix('{').and_then(|opened| opened.strip_suffix('}')) else {
-        let plain = raw.bytes().all(|b| b.is_ascii_graphic() && !b"{}%\\?#".contains(&b)) && raw != "." && raw != "..";
+        let plain = raw.bytes().all(|b| b.is_ascii_graphic() && !b"{}%\\?#;".contains(&b)) && raw != "." && raw != "..";
         return if plain { Ok(Segment::Literal(raw.to_owned())) } else { Err(malformed()) };
     };
     let (name, rest) = hole.strip_prefix('*').map_or((hole, false), |name| (name, true));
@@ -116,6 +125,23 @@ mod tests {
     fn good_templates_keep_their_text() {
         for text in ["/", "/health", "/api/v1/functions/{id}/invoke", "/webhooks/{*path}", "/{*rest}"] {
             assert_eq!(text.parse::<Template>().map(|template| template.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_template_with_a_rest() {
+        use TemplateProblem::*;
+        for (prefix, template) in [
+            ("/", Ok("/{*rest}")),
+            ("/files", Ok("/files/{*rest}")),
+            ("/files/", Ok("/files/{*rest}")),
+            ("/t/{id}/files", Ok("/t/{id}/files/{*rest}")),
+            ("files", Err(NotAbsolute)),
+            ("/files//", Err(EmptySegment)),
+            ("/files/{*path}", Err(RestNotLast("path".into()))),
+            ("/{rest}", Err(RepeatedParameter("rest".into()))),
+        ] {
+            assert_eq!(Template::below(prefix).as_ref().map(Template::as_str), template.as_ref().copied(), "{prefix}");
         }
     }
 
