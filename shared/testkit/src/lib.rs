@@ -3,7 +3,7 @@
 //! - [`postgres`], [`s3`], [`rabbitmq`]: a database, bucket or virtual host of the test's own on a server
 //!   that all tests share. `testkit-servers -- COMMAND` starts those servers once for a whole test run and
 //!   hands them on through [`servers::Environment`]; without it each test process starts what it needs.
-//! - [`PrivatePostgres`], [`PrivateRabbitMq`]: a server of the test's own, to stop, kill, pause and restart.
+//! - [`PrivatePostgres`], [`PrivateRabbitMq`], [`PrivateRedis`]: a server of the test's own, to stop, kill, pause and restart.
 //! - [`ChaosProxy`]: TCP that refuses, stalls, crawls or breaks on demand.
 //! - [`StubUpstream`]: an HTTP server that answers by script and records what it was asked.
 //! - [`process::Spawned`]: a service's binary, with its readiness, signals and exit status.
@@ -17,6 +17,7 @@ mod chaos_proxy;
 mod database;
 mod eventually;
 pub mod process;
+mod redis;
 pub mod servers;
 mod stub_upstream;
 mod vhost;
@@ -26,6 +27,7 @@ pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres};
 pub use eventually::eventually;
 pub use local_servers::Signal;
+pub use redis::PrivateRedis;
 pub use stub_upstream::{Answer, RecordedRequest, StubUpstream};
 pub use vhost::{PrivateRabbitMq, TestVhost, rabbitmq};
 

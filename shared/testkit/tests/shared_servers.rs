@@ -83,3 +83,33 @@ async fn amqp_greeting(address: &str) -> std::io::Result<u8> {
     };
     tokio::time::timeout(Duration::from_secs(1), exchange).await?
 }
+
+#[tokio::test]
+async fn a_private_redis_stops_answering_when_paused_and_starts_empty_again() {
+    let mut redis = testkit::PrivateRedis::start().await;
+    let address = redis.address();
+    assert_eq!(redis_says(&address, "PING\r\n").await, "-NOAUTH Authentication required.\r\n");
+    let password = redis.url().trim_start_matches("redis://:").split('@').next().expect("a password").to_owned();
+    let set = format!("AUTH {password}\r\nSET a 1\r\n");
+    assert_eq!(redis_says(&address, &set).await, "+OK\r\n+OK\r\n");
+    redis.pause();
+    let waited = tokio::time::timeout(Duration::from_millis(300), redis_says(&address, "PING\r\n")).await;
+    assert!(waited.is_err(), "the kernel accepts, and nobody answers: {waited:?}");
+    redis.resume();
+    redis.start_again().await;
+    let get = format!("AUTH {password}\r\nGET a\r\n");
+    assert_eq!(redis_says(&address, &get).await, "+OK\r\n$-1\r\n");
+    redis.stop().await;
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err());
+}
+
+/// What the server answers to these commands in all.
+async fn redis_says(address: &str, commands: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(commands.as_bytes()).await.expect("sent");
+    stream.write_all(b"QUIT\r\n").await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned()
+}
