@@ -6,9 +6,11 @@ use http::header;
 use pingora::{http::RequestHeader, proxy::Session};
 
 use crate::{
+    auth::Identity,
     decision::RouteDecision,
     gateway::Gateway,
     key_body,
+    limit::Caller,
     refusal::{Refusal, Refused},
     request_context::{RequestContext, Routed},
     request_host::request_host,
@@ -57,6 +59,12 @@ impl Gateway {
         let bucket = key.as_deref().map_or_else(Bucket::random, |key| Bucket::of(&route.salt, key));
 
         // 4. Whether there is budget left.
+        let identity = ctx.identity.as_deref().map(Identity::id);
+        let caller = Caller { route: &route.name, key: key.as_deref(), client: ctx.client, identity };
+        let counted = self.limiter.count(id, &caller, self.control.snapshot().limits());
+        if let Some(counted) = counted {
+            ctx.limit = self.limiter.decide(counted).await?;
+        }
 
         // 5. The side.
         let snapshot = self.control.snapshot();

@@ -21,6 +21,7 @@ use crate::{
     config::HttpConfig,
     control::Control,
     forwarding, key_body,
+    limit::Limiter,
     listener::Draining,
     metrics::{Metrics, RequestEnd},
     refusal::Refusal,
@@ -44,6 +45,7 @@ pub struct Gateway {
     pub(crate) auth: Arc<Authenticator>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) control: Arc<Control>,
+    pub(crate) limiter: Limiter,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
@@ -208,6 +210,9 @@ impl ProxyHttp for Gateway {
             self.control.table().get(routed.route).response_headers.edit_answer(answer)?;
         }
         let side = ctx.routed.as_ref().filter(|_| self.config.served_by_header).map(|routed| routed.decision.side);
+        if let Some(limit) = &ctx.limit {
+            limit.append_to(answer)?;
+        }
         forwarding::to_client(answer, &ctx.request_id, side)
     }
 

@@ -55,7 +55,7 @@ pub use config::{
     UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
 pub use config::{ExpectedConfig, HeaderEditsConfig};
-pub use config::{LimitsConfig, PolicyConfig};
+pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
 pub use decision::{Reason, RouteDecision, Side};
 pub use limit::{

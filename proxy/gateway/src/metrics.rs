@@ -58,6 +58,18 @@ pub mod names {
     pub const DOCUMENT_REFUSED: &str = "gateway_rollout_document_refused";
     /// Routes taken back to legacy, by route.
     pub const ROLLBACKS: &str = "gateway_rollbacks_total";
+    /// Requests that a limit policy was asked about, by policy and outcome.
+    pub const LIMIT_DECISIONS: &str = "gateway_limit_decisions_total";
+    /// Requests whose key found no room of its own and was counted with others, by policy.
+    pub const LIMIT_CROWDED: &str = "gateway_limit_crowded_total";
+    /// Keys with a budget in this process, by policy.
+    pub const LIMIT_KEYS: &str = "gateway_limit_keys";
+    /// Requests that Redis did not decide about, by why.
+    pub const LIMIT_FALLBACKS: &str = "gateway_limit_fallbacks_total";
+    /// 1 while Redis decides about limits.
+    pub const LIMIT_STORE_UP: &str = "gateway_limit_store_up";
+    /// Seconds that Redis took to decide.
+    pub const LIMIT_STORE_DURATION: &str = "gateway_limit_store_duration_seconds";
     /// Lines of the access log that were not written.
     pub const LOG_LINES_LOST: &str = "gateway_access_log_lines_lost_total";
 }

@@ -19,11 +19,13 @@ pub(crate) enum Refusal {
     LengthRequired,
     BodyIncomplete,
     BodyTimeout,
+    RateLimited,
+    LimitUnavailable,
 }
 
 impl Refusal {
     /// All of them, in the order they are declared.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NoRoute,
         Self::BadPath,
         Self::BadHost,
@@ -35,6 +37,8 @@ impl Refusal {
         Self::LengthRequired,
         Self::BodyIncomplete,
         Self::BodyTimeout,
+        Self::RateLimited,
+        Self::LimitUnavailable,
     ];
 
     pub(crate) const fn code(self) -> &'static str {
@@ -50,6 +54,8 @@ impl Refusal {
             Self::LengthRequired => "length_required",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyTimeout => "body_timeout",
+            Self::RateLimited => "rate_limited",
+            Self::LimitUnavailable => "limit_unavailable",
         }
     }
 
@@ -63,6 +69,8 @@ impl Refusal {
             Self::BodyTooLarge | Self::KeyBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::LimitUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -79,6 +87,8 @@ impl Refusal {
             Self::LengthRequired => "a body of this length that holds a key must declare its length",
             Self::BodyIncomplete => "the body ended early",
             Self::BodyTimeout => "the body did not arrive in time",
+            Self::RateLimited => "a limit is used up",
+            Self::LimitUnavailable => "nobody can tell whether a limit is used up; the request was not sent",
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     auth::Identity,
     client_address::Peer,
     decision::RouteDecision,
+    limit::LimitFields,
     rollout::Bucket,
     route_table::{RouteId, UpstreamId},
     upstream::{Attempt, Unavailable},
@@ -40,6 +41,8 @@ pub struct RequestContext {
     /// Who asks, once that is proven.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) routed: Option<Routed>,
+    /// How its limits stand, for the answer.
+    pub(crate) limit: Option<LimitFields>,
     /// Why the gateway answered by itself, as a code.
     pub(crate) refusal: Option<&'static str>,
     pub(crate) body_bytes: u64,
@@ -87,6 +90,7 @@ impl RequestContext {
             span: None,
             identity: None,
             routed: None,
+            limit: None,
             refusal: None,
             body_bytes: 0,
             body_limit_bytes: u64::MAX,

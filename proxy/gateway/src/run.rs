@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     control::{Control, StartError, Watcher},
     gateway::Gateway,
+    limit::{Limiter, LinkKeeper},
     listener::{self, Bound, ConnectionMetrics, Drain, Draining, Endpoint, PublicListeners},
     metrics::Metrics,
     request_context::InFlightCount,
@@ -120,6 +121,8 @@ pub fn run(config_file: &Path) -> Result<(), RunError> {
 struct Parts {
     auth: Arc<Authenticator>,
     control: Arc<Control>,
+    limiter: Limiter,
+    link_keeper: Option<LinkKeeper>,
     metrics: Arc<Metrics>,
     upstreams: Arc<Upstreams>,
     access_log: AccessLog,
@@ -138,6 +141,7 @@ impl Parts {
         let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
         let upstreams = Upstreams::new(config)?;
         let policies = Arc::new(config.limits.policies());
+        let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
         let control = Control::start(config.rollout.file.clone(), table, policies, metrics.clone())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
@@ -152,6 +156,8 @@ impl Parts {
             certificates,
             admin: open(Role::Admin, config.admin.bind)?,
             control: Arc::new(control),
+            limiter,
+            link_keeper,
             metrics,
             access_log,
             writer,
@@ -170,6 +176,7 @@ impl Parts {
             auth: self.auth,
             trusted_proxies: TrustedProxies::new(&config.http.trusted_proxies),
             control: self.control.clone(),
+            limiter: self.limiter,
             upstreams: self.upstreams.clone(),
             metrics: self.metrics.clone(),
             access_log: self.access_log,
@@ -206,6 +213,9 @@ impl Parts {
             server.add_service(background_service("certificates", reload));
         }
         server.add_service(background_service("admin", Admin::new(admin, self.admin.into_listener())));
+        if let Some(keeper) = self.link_keeper {
+            server.add_service(background_service("limits", keeper));
+        }
         let watcher = Watcher::new(self.control, config.rollout.poll_interval.get());
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));

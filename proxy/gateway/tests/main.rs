@@ -10,6 +10,7 @@ mod drain;
 mod fallback;
 mod files;
 mod key_body;
+mod limits;
 mod requests;
 mod rollback;
 mod routing;

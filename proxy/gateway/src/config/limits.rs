@@ -2,18 +2,85 @@
 
 use std::collections::BTreeMap;
 
-use layered_config::{Report, Validate};
+use layered_config::{HumanDuration, Report, Secret, Validate};
 use serde::Deserialize;
 
 use super::RouteConfig;
-use crate::limit::{Counts, MAX_BURST, Policies, Policy, Quota, Rate};
+use crate::limit::{Counts, MAX_BURST, MAX_POLICIES, Policies, Policy, Quota, Rate};
 
 /// How many requests are let through.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
+    /// Where budgets are kept: `local`, in this process, or `redis`, shared by several gateways.
+    pub store: LimitStore,
+    /// The most keys that have a budget of their own in this process, for each policy.
+    pub max_keys: usize,
+    /// How Redis is reached, where it keeps the budgets.
+    pub redis: RedisConfig,
     /// The policies, by the name that routes and the rollout document use.
     pub policies: BTreeMap<String, PolicyConfig>,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { store: LimitStore::Local, max_keys: 100_000, redis: RedisConfig::default(), policies: BTreeMap::new() }
+    }
+}
+
+/// Where budgets are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitStore {
+    /// In this process.
+    Local,
+    /// In Redis.
+    Redis,
+}
+
+/// How Redis is reached, and what holds without it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `redis://:PASSWORD@HOST:PORT/DATABASE`. One primary; not the nodes of a Redis Cluster.
+    pub url: Secret,
+    /// The longest a request waits for Redis, all in all.
+    pub timeout: HumanDuration,
+    /// The longest a connection may take to be made. No request waits for that.
+    pub connect_timeout: HumanDuration,
+    /// What holds while Redis does not answer: `local`, each gateway keeps to budgets of its own;
+    /// `allow`, nothing is limited; `deny`, what has a limit is answered with 503.
+    pub when_unavailable: WhenUnavailable,
+    /// How many gateways share the budgets. Without Redis each keeps to that part of them; 1 gives
+    /// each gateway all of them.
+    pub gateways: u32,
+    /// What the names of keys in Redis start with.
+    pub prefix: String,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: Secret::default(),
+            timeout: HumanDuration::from_millis(20),
+            connect_timeout: HumanDuration::from_secs(1),
+            when_unavailable: WhenUnavailable::Local,
+            gateways: 1,
+            prefix: "limit".to_owned(),
+        }
+    }
+}
+
+/// What holds while Redis does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenUnavailable {
+    /// Budgets of this gateway's own.
+    Local,
+    /// No limits.
+    Allow,
+    /// 503 for what has a limit.
+    Deny,
 }
 
 /// One policy. The rollout document may say other numbers.
@@ -41,6 +108,10 @@ impl LimitsConfig {
     /// Reports the policies that routes name and nobody has described.
     pub(super) fn check_routes(&self, routes: &[RouteConfig], report: &mut Report) {
         for (index, route) in routes.iter().enumerate() {
+            if route.limits.len() > MAX_POLICIES {
+                let message = format!("a request would have to pass more than {MAX_POLICIES} policies");
+                report.problem(&format!("routes[{index}].limits"), message, "remove some of them");
+            }
             for (place, name) in route.limits.iter().enumerate() {
                 let key = format!("routes[{index}].limits[{place}]");
                 if !self.policies.contains_key(name) {
@@ -58,8 +129,45 @@ impl LimitsConfig {
     }
 }
 
+impl RedisConfig {
+    /// A client of this URL; it does not connect yet.
+    pub(crate) fn client(&self) -> redis::RedisResult<redis::Client> {
+        redis::Client::open(self.url.expose())
+    }
+}
+
+impl Validate for RedisConfig {
+    fn validate(&self, report: &mut Report) {
+        let fix = "write a URL such as \"redis://:PASSWORD@127.0.0.1:6379/0\", or set GATEWAY__LIMITS__REDIS__URL";
+        if self.url.is_empty() {
+            report.problem("url", "it is required with store = \"redis\" and not set", fix);
+        } else if self.client().is_err() {
+            report.problem("url", "it is no URL of a Redis that can be spoken to", fix);
+        }
+        for (key, duration) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)] {
+            if duration.get().is_zero() {
+                report.problem(key, "it must not be zero", "write a duration such as \"20ms\"");
+            }
+        }
+        if self.gateways == 0 {
+            report.problem("gateways", "there is at least this one", "write how many gateways share the limits");
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+        if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(plain) {
+            let fix = "write up to 64 letters, digits and any of - _ . : /";
+            report.problem("prefix", "it is not usable in names of keys", fix);
+        }
+    }
+}
+
 impl Validate for LimitsConfig {
     fn validate(&self, report: &mut Report) {
+        if self.store == LimitStore::Redis {
+            report.nested("redis", |report| self.redis.validate(report));
+        }
+        if self.max_keys == 0 {
+            report.problem("max_keys", "no key would have a budget of its own", "write a number such as 100000");
+        }
         let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         for (name, policy) in &self.policies {
             let key = format!("policies.\"{}\"", name.replace('"', ""));

@@ -21,7 +21,7 @@ use telemetry::TelemetryConfig;
 
 pub use auth::AuthConfig;
 pub use http2::Http2Config;
-pub use limits::{LimitsConfig, PolicyConfig};
+pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};

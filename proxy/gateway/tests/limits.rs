@@ -1,0 +1,158 @@
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::harness::{Setup, eventually};
+
+/// A limit of three requests for each key, which comes back in an hour.
+const PER_FUNCTION: &str = "[limits.policies.per-function]\ncounts = \"key\"\nrate = \"3/h\"\nburst = 3\n";
+
+fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
+    answer.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// What remains, and in how many seconds that changes; a slow machine may have let some go by.
+fn assert_standing(answer: &Response, remaining: u32, seconds: u64) {
+    let field = header(answer, "ratelimit");
+    let left = field.strip_prefix(&format!("\"per-function\";r={remaining};t="));
+    let left: u64 = left.and_then(|left| left.parse().ok()).unwrap_or_else(|| panic!("{field}"));
+    assert!((seconds - 30..=seconds).contains(&left), "{field}");
+}
+
+async fn statuses(setup: &Setup, key: &str, requests: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        statuses.push(setup.gateway.invoke(key).await.status().as_u16());
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_has_used_up_its_limit_is_told_when_to_come_back() {
+    let setup = Setup::with("limits = [\"per-function\"]", PER_FUNCTION, "");
+    for (remaining, seconds) in [(2, 1_200), (1, 2_400), (0, 1_200)] {
+        let answer = setup.gateway.invoke("fn-1").await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(header(&answer, "ratelimit-policy"), "\"per-function\";q=3;w=3600");
+        assert_standing(&answer, remaining, seconds);
+        assert_eq!(header(&answer, "retry-after"), "");
+    }
+    let refused = setup.gateway.invoke("fn-1").await;
+    assert_eq!(refused.status(), 429);
+    assert_standing(&refused, 0, 1_200);
+    let wait = header(&refused, "retry-after").to_owned();
+    assert!(header(&refused, "ratelimit").ends_with(&format!(";t={wait}")));
+    assert_eq!(header(&refused, "ratelimit-policy"), "\"per-function\";q=3;w=3600");
+    let body: Value = refused.json().await.unwrap();
+    let message = format!("limit `per-function` is used up; try again in {wait} s");
+    assert_eq!(body, json!({ "error": "rate_limited", "message": message, "policy": "per-function" }));
+
+    assert_eq!(statuses(&setup, "fn-2", 4).await, [200, 200, 200, 429], "another key has its own");
+    assert_eq!(setup.legacy.seen().len(), 6, "what is refused reaches no upstream");
+    eventually("eight lines", async || setup.gateway.access_log().len() == 8).await;
+    assert_eq!(setup.gateway.access_log()[3]["reason"], json!("rate_limited"));
+    let metrics = setup.gateway.metrics().await;
+    for line in [
+        r#"gateway_limit_decisions_total{outcome="admitted",policy="per-function"} 6"#,
+        r#"gateway_limit_decisions_total{outcome="limited",policy="per-function"} 2"#,
+        r#"gateway_limit_keys{policy="per-function"} 2"#,
+        r#"gateway_requests_refused_total{reason="rate_limited"} 2"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    assert!(!metrics.contains("fn-1"), "no key becomes a label");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_does_not_double_a_limit_and_a_fallback_is_free() {
+    let mut setup = Setup::with("limits = [\"per-function\"]", PER_FUNCTION, "");
+    assert_eq!(setup.gateway.side_of("k").await, "legacy");
+    setup.gateway.set_weight(100.0).await;
+    assert_eq!(setup.gateway.side_of("k").await, "candidate");
+    setup.candidate.kill();
+    assert_eq!(setup.gateway.side_of("k").await, "legacy", "two attempts, one of the limit");
+    assert_eq!(setup.gateway.invoke("k").await.status(), 429, "both sides together have had three");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_list_one_policy_share_its_budgets() {
+    let route = "limits = [\"per-function\"]\n[[routes]]\nname = \"new-invoke\"\nmethods = [\"POST\"]\n\
+                 path = \"/functions/{id}/invoke\"\nkey = \"path:id\"\ncandidate = \"candidate\"\n\
+                 limits = [\"per-function\"]";
+    let setup = Setup::with(route, PER_FUNCTION, "");
+    let gateway = &setup.gateway;
+    assert_eq!(statuses(&setup, "k", 2).await, [200, 200]);
+    for expected in [200, 429] {
+        let answer = gateway.client.post(gateway.url("/functions/k/invoke")).send().await.unwrap();
+        assert_eq!(answer.status(), expected);
+    }
+    assert_eq!(statuses(&setup, "k", 1).await, [429]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_passes_all_of_its_policies_or_uses_up_none() {
+    let policies = format!(
+        "{PER_FUNCTION}[limits.policies.per-client]\ncounts = \"client\"\nrate = \"1/h\"\nburst = 5\n\
+         [limits.policies.all]\ncounts = \"route\"\nrate = \"1/s\"\nburst = 1000\n"
+    );
+    let setup = Setup::with("limits = [\"per-function\", \"per-client\", \"all\"]", &policies, "");
+    assert_eq!(statuses(&setup, "a", 10).await[..4], [200, 200, 200, 429]);
+    let answer = setup.gateway.invoke("b").await;
+    assert_eq!(answer.status(), 200, "the refused requests used up nothing of the client's five");
+    let fields = header(&answer, "ratelimit");
+    assert!(fields.contains("\"per-client\";r=1;") && fields.contains("\"per-function\";r=2;"), "{fields}");
+    assert_eq!(header(&answer, "ratelimit-policy").split(", ").count(), 3);
+    assert_eq!(statuses(&setup, "c", 2).await, [200, 429], "the client's limit is over all keys");
+    let body: Value = setup.gateway.invoke("d").await.json().await.unwrap();
+    assert_eq!(body["policy"], json!("per-client"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_any_bytes_and_length_are_keys() {
+    let policy = PER_FUNCTION.replace("3/h", "1/h").replace("burst = 3", "burst = 1");
+    let setup = Setup::with("limits = [\"per-function\"]", &policy, "");
+    let long = "k".repeat(7_000);
+    for key in ["%7Da%7D", "%22quote", "caf%C3%A9", "a%20b", "%25", &long, &format!("{long}x")] {
+        assert_eq!(statuses(&setup, key, 2).await, [200, 429], "{key:.20}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_changes_limits_and_pins_while_they_are_in_force() {
+    let setup = Setup::with("limits = [\"per-function\"]", PER_FUNCTION, "");
+    let gateway = &setup.gateway;
+    assert_eq!(statuses(&setup, "k", 4).await, [200, 200, 200, 429]);
+    let document = "[routes.invoke]\npercent = 0\n[routes.invoke.pins]\n\"pinned\" = \"candidate\"\n\
+                    [limits.per-function]\nrate = \"5/h\"\nburst = 5\n\
+                    [limits.per-function.overrides]\n\"big\" = { rate = \"9/s\", burst = 9 }\n";
+    gateway.edit_rollout(document);
+    eventually("the document is in force", async || gateway.side_of("pinned").await == "candidate").await;
+    assert_eq!(gateway.side_of("free").await, "legacy");
+    assert_eq!(statuses(&setup, "k", 3).await, [200, 200, 429], "what was used stays used");
+    let answer = gateway.invoke("big").await;
+    assert_eq!(header(&answer, "ratelimit-policy"), "\"per-function\";q=9;w=1");
+    assert_eq!(header(&answer, "ratelimit"), "\"per-function\";r=8;t=1");
+    eventually("the log tells why", async || {
+        gateway.access_log().iter().any(|line| line["key"] == json!("pinned") && line["reason"] == json!("pin"))
+    })
+    .await;
+
+    gateway.edit_rollout(&format!("{document}burst = 7\n").replace("[routes.invoke]", "[routes.invoke]\nepoch = 9"));
+    eventually("a broken document is refused", async || !gateway.status().await["reload_error"].is_null()).await;
+    assert_eq!(gateway.side_of("pinned").await, "candidate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_takes_pins_to_the_candidate_away_and_keeps_the_others() {
+    let document = "[routes.invoke]\npercent = 50\n\n[routes.invoke.pins]\n\"a\" = \"candidate\" # on trial\n\
+                    \"b\" = \"legacy\" # too large\n";
+    let setup = Setup::with("", "", document);
+    let gateway = &setup.gateway;
+    assert_eq!([gateway.side_of("a").await, gateway.side_of("b").await], ["candidate", "legacy"]);
+    let (status, answer) = gateway.admin(Method::POST, "/api/v1/routes/invoke/rollback", None).await;
+    assert_eq!((status, &answer["persisted"]), (200, &json!(true)), "{answer}");
+    assert_eq!(gateway.side_of("a").await, "legacy");
+    let kept = "[routes.invoke]\npercent = 0\nepoch = 2\n\n[routes.invoke.pins]\n\"b\" = \"legacy\" # too large\n";
+    assert_eq!(gateway.rollout(), kept);
+    gateway.set_weight(100.0).await;
+    assert_eq!([gateway.side_of("a").await, gateway.side_of("b").await], ["candidate", "legacy"]);
+}
