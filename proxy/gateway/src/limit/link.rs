@@ -72,9 +72,8 @@ impl Link {
     }
 
     pub(super) fn failed(&self, open: &Arc<Open>, error: &RedisError) {
-        if error.is_io_error() || error.is_unrecoverable_error() {
-            self.shut(open, error);
-        } else if open.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILURES {
+        let broken = error.is_io_error() || error.is_unrecoverable_error();
+        if broken || open.failures.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_FAILURES {
             self.shut(open, error);
         }
     }

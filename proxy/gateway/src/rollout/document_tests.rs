@@ -170,7 +170,8 @@ fn pins_and_overrides_have_a_bound() {
 
 #[test]
 fn edits_of_pins_and_limits_keep_what_a_person_wrote() {
-    let cases: [(&str, fn(&mut DocumentText), &str); 11] = [
+    type Edit = fn(&mut DocumentText);
+    let cases: [(&str, Edit, &str); 11] = [
         (
             "",
             |d| d.set_pin("invoke", "a b", Side::Candidate),
