@@ -56,7 +56,11 @@ pub use config::{
 };
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
-pub use control::{Authorship, Control, FileError, Rollback, StartError, WeightChange, WeightError};
+pub use control::{
+    Authorship, Break, Change, ChangeError, Changed, Control, Difference, Expect, Fault, FileError, Head, HistoryError,
+    HistoryQuery, Kind, LogEntry, NO_HASH, Plan, Revision, Rollback, RouteMove, StartError, StoreError, Verification,
+    Verified,
+};
 pub use decision::{Reason, RouteDecision, Side};
 pub use limit::{
     BurstProblem, Counts, Limit, LiveLimits, MAX_BURST, Policies, Policy, PolicyId, Quota, Rate, RateProblem,

@@ -1,7 +1,7 @@
 //! What the gateway counts. Handles are resolved once per route and side, so that a request costs a
 //! few atomic additions; labels come from configuration only, never from a request.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -12,6 +12,7 @@ use serde::Serialize;
 use telemetry::metrics::DURATION_BUCKETS_S;
 
 use crate::{
+    control::ControlMetrics,
     decision::{Reason, Side},
     refusal::Refusal,
     rollout::Snapshot,
@@ -50,7 +51,7 @@ pub mod names {
     pub const UPSTREAM_HEALTHY: &str = "gateway_upstream_healthy";
     /// The share of keys on the candidate, in percent, by route.
     pub const WEIGHT: &str = "gateway_rollout_weight_percent";
-    /// The number of the rollout state in force.
+    /// The revision of the rollout document in force.
     pub const REVISION: &str = "gateway_rollout_revision";
     /// Readings of the rollout document, by outcome.
     pub const RELOADS: &str = "gateway_rollout_reloads_total";
@@ -70,6 +71,16 @@ pub mod names {
     pub const LIMIT_STORE_UP: &str = "gateway_limit_store_up";
     /// Seconds that Redis took to decide.
     pub const LIMIT_STORE_DURATION: &str = "gateway_limit_store_duration_seconds";
+    /// Revisions of the rollout document made by this gateway, by kind.
+    pub const ROLLOUT_CHANGES: &str = "gateway_rollout_changes_total";
+    /// Changes of the rollout that were not made.
+    pub const ROLLOUT_CHANGES_REFUSED: &str = "gateway_rollout_changes_refused_total";
+    /// 1 while the store of the rollout document answers.
+    pub const ROLLOUT_STORE_UP: &str = "gateway_rollout_store_up";
+    /// When the store last answered, in seconds since 1970.
+    pub const ROLLOUT_STORE_HEARD: &str = "gateway_rollout_store_heard_timestamp_seconds";
+    /// Rollbacks in force that the store does not have yet.
+    pub const ROLLOUT_PENDING: &str = "gateway_rollout_pending_rollbacks";
     /// Lines of the access log that were not written.
     pub const LOG_LINES_LOST: &str = "gateway_access_log_lines_lost_total";
 }
@@ -93,6 +104,7 @@ pub struct Metrics {
     reloads_refused: IntCounter,
     document_refused: IntGauge,
     log_lines_lost: IntCounter,
+    pub(crate) control: Arc<ControlMetrics>,
 }
 
 struct RouteMetrics {
@@ -159,7 +171,7 @@ impl Metrics {
         let connect_failures = counters(names::CONNECT_FAILURES, "Connections that failed.", &["upstream"])?;
         let healthy = gauges(names::UPSTREAM_HEALTHY, "1 while the health probe is answered.", &["upstream"])?;
         let reloads = counters(names::RELOADS, "Readings of the rollout document.", &["outcome"])?;
-        let revision = IntGauge::new(names::REVISION, "Number of the rollout state in force.")?;
+        let revision = IntGauge::new(names::REVISION, "Revision of the rollout document in force.")?;
         let document_refused = IntGauge::new(names::DOCUMENT_REFUSED, "1 while the rollout document is refused.")?;
         let log_lines_lost = IntCounter::new(names::LOG_LINES_LOST, "Access log lines that were not written.")?;
         let collectors: [Box<dyn Collector>; 14] = [
@@ -207,6 +219,7 @@ impl Metrics {
             revision,
             document_refused,
             log_lines_lost,
+            control: Arc::new(ControlMetrics::new(registry)?),
         })
     }
 

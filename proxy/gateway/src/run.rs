@@ -92,7 +92,7 @@ impl From<StartError> for RunError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::BrokenDocument(problems) => Self::Problems(problems),
-            StartError::File(_) => Self::Rollout(error),
+            StartError::File(_) | StartError::System(_) => Self::Rollout(error),
         }
     }
 }
@@ -142,7 +142,7 @@ impl Parts {
         let upstreams = Upstreams::new(config)?;
         let policies = Arc::new(config.limits.policies());
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
-        let control = Control::start(config.rollout.file.clone(), table, policies, metrics.clone())?;
+        let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
@@ -216,7 +216,7 @@ impl Parts {
         if let Some(keeper) = self.link_keeper {
             server.add_service(background_service("limits", keeper));
         }
-        let watcher = Watcher::new(self.control, config.rollout.poll_interval.get());
+        let watcher = Watcher::new(self.control, &config.rollout);
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));
         thread::Builder::new().name("pingora".to_owned()).spawn(move || {

@@ -1,4 +1,4 @@
-//! What an operator changes: weights, and the way back.
+//! What an operator changes route by route: weights, and the way back.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{AdminState, Refused};
 use crate::{
-    control::{Authorship, Rollback, WeightError, on_blocking_thread},
+    control::{Authorship, Change, ChangeError, Expect, Rollback, StoreError, chain, on_blocking_thread},
     rollout::Weight,
     route_table::RouteId,
 };
 
-/// The longest actor or reason that is logged.
+/// The longest actor or reason that is kept.
 const MAX_WORDS_CHARS: usize = 500;
 
 /// The body of a weight change.
@@ -27,21 +27,46 @@ const MAX_WORDS_CHARS: usize = 500;
 struct WeightRequest {
     percent: f64,
     #[serde(flatten)]
-    by: AuthorshipRequest,
+    note: Note,
 }
 
-/// Who asks, and why. Both may be left out.
+/// Who asks, why, and which revision they had in mind. Each may be left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct AuthorshipRequest {
+pub(super) struct Note {
     actor: String,
     reason: String,
+    expected_revision: Option<u64>,
 }
 
-impl From<AuthorshipRequest> for Authorship {
-    fn from(request: AuthorshipRequest) -> Self {
-        let or_unknown = |text: String| if text.is_empty() { "not given".to_owned() } else { text };
-        Self { actor: or_unknown(request.actor), reason: or_unknown(request.reason) }
+impl Note {
+    /// Who asks, once their words are found to be words.
+    pub(super) fn authorship(&self) -> Result<Authorship, Refused> {
+        for words in [&self.actor, &self.reason] {
+            if words.chars().count() > MAX_WORDS_CHARS || words.chars().any(char::is_control) {
+                let message = format!("actor and reason have at most {MAX_WORDS_CHARS} characters, on one line");
+                return Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_request", message));
+            }
+        }
+        let or_unknown = |text: &String| if text.is_empty() { "not given".to_owned() } else { text.clone() };
+        Ok(Authorship::new(or_unknown(&self.actor), or_unknown(&self.reason), "operate"))
+    }
+
+    /// The revision in the body, or else in `If-Match`.
+    pub(super) fn expect(&self, headers: &HeaderMap) -> Result<Expect, Refused> {
+        let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(self.expected_revision.into()) };
+        let tag = wanted.to_str().unwrap_or_default().trim();
+        match tag.trim_matches('"').parse() {
+            _ if tag == "*" => Ok(Expect::Any),
+            Ok(revision) if self.expected_revision.is_none_or(|expected| expected == revision) => {
+                Ok(Expect::Revision(revision))
+            }
+            _ => {
+                let message =
+                    "If-Match is the number of a revision in quotes, the same as expected_revision if both are given";
+                Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_request", message))
+            }
+        }
     }
 }
 
@@ -49,20 +74,23 @@ impl From<AuthorshipRequest> for Authorship {
 pub(super) async fn set_weight(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let route = find(&state, &name)?;
     let request: WeightRequest = read(&body)?;
-    let weight = Weight::from_percent(request.percent)
+    let to = Weight::from_percent(request.percent)
         .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))?;
-    let by = checked(request.by)?;
-    let change = on_blocking_thread(move || state.control.set_weight(route, weight, &by)).await?;
+    let (by, expect) = (request.note.authorship()?, request.note.expect(&headers)?);
+    let control = state.control.clone();
+    let changed = on_blocking_thread(move || control.change(&Change::Weight { route, to }, &by, expect)).await?;
     Ok(Json(json!({
         "route": name,
-        "from_percent": change.from,
-        "to_percent": change.to,
-        "epoch": change.epoch,
-        "revision": change.revision,
+        "from_percent": changed.before.get(route).weight,
+        "to_percent": to,
+        "epoch": changed.after.get(route).epoch,
+        "revision": changed.revision,
+        "hash": changed.hash,
     })))
 }
 
@@ -70,24 +98,37 @@ pub(super) async fn set_weight(
 pub(super) async fn roll_back(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let route = find(&state, &name)?;
     if !state.control.table().get(route).sides.is_split() {
-        return Err(WeightError::OneSided(name).into());
+        return Err(ChangeError::OneSided(name).into());
     }
-    let by = checked(read_or_default(&body)?)?;
-    let control = state.control.clone();
-    let rollback = on_blocking_thread(move || control.roll_back(&[route], &by)).await;
-    Ok(Json(rollback_answer(&state, &rollback)))
+    take_back(&state, vec![route], &headers, &body).await
 }
 
 /// `POST /api/v1/rollback`
-pub(super) async fn roll_back_all(State(state): State<Arc<AdminState>>, body: Bytes) -> Result<Json<Value>, Refused> {
-    let by = checked(read_or_default(&body)?)?;
+pub(super) async fn roll_back_all(
+    State(state): State<Arc<AdminState>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Refused> {
+    let all = state.control.table().iter().map(|(id, _)| id).collect();
+    take_back(&state, all, &headers, &body).await
+}
+
+async fn take_back(
+    state: &AdminState,
+    routes: Vec<RouteId>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Json<Value>, Refused> {
+    let note: Note = read_or_default(body)?;
+    let (by, expect) = (note.authorship()?, note.expect(headers)?);
     let control = state.control.clone();
-    let rollback = on_blocking_thread(move || control.roll_back_all(&by)).await;
-    Ok(Json(rollback_answer(&state, &rollback)))
+    let rollback = on_blocking_thread(move || control.roll_back_expecting(&routes, &by, expect)).await?;
+    Ok(Json(rollback_answer(state, &rollback)))
 }
 
 fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
@@ -99,7 +140,9 @@ fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
         "routes": routes.collect::<Vec<_>>(),
         "revision": rollback.revision,
         "persisted": rollback.kept.is_ok(),
-        "persist_error": rollback.kept.as_ref().err().map(|error| crate::control::chain(error)),
+        "persist_error": rollback.kept.as_ref().err().map(|error| chain(error)),
+        "shared": rollback.unshared.is_none(),
+        "share_error": rollback.unshared,
         "set_aside": rollback.set_aside,
     })
 }
@@ -109,30 +152,47 @@ fn find(state: &AdminState, name: &str) -> Result<RouteId, Refused> {
     state.control.table().by_name(name).ok_or_else(missing)
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     serde_json::from_slice(body)
         .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string()))
 }
 
-fn read_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
+pub(super) fn read_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
     if body.is_empty() { Ok(T::default()) } else { read(body) }
 }
 
-fn checked(request: AuthorshipRequest) -> Result<Authorship, Refused> {
-    if [&request.actor, &request.reason].iter().any(|words| words.chars().count() > MAX_WORDS_CHARS) {
-        let message = format!("actor and reason have at most {MAX_WORDS_CHARS} characters");
-        return Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_request", message));
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        let message = chain(&error);
+        let refused = |status, code| Self::new(status, code, message);
+        match error {
+            ChangeError::OneSided(_) => refused(StatusCode::CONFLICT, "route_one_sided"),
+            ChangeError::BrokenDocument(_) => refused(StatusCode::CONFLICT, "rollout_document_broken"),
+            ChangeError::InvalidDocument(problems) => super::rollout::invalid(&problems),
+            ChangeError::Conflict { expected, current, since } => refused(StatusCode::CONFLICT, "revision_conflict")
+                .with(json!({ "expected_revision": expected, "revision": current, "changed_since": since })),
+            ChangeError::NoSuchRevision(_) => refused(StatusCode::NOT_FOUND, "revision_not_found"),
+            ChangeError::UndoesRollback { routes } => {
+                refused(StatusCode::CONFLICT, "undoes_rollback").with(json!({ "routes": routes }))
+            }
+            ChangeError::Store(error) => error.into(),
+        }
     }
-    Ok(request.into())
 }
 
-impl From<WeightError> for Refused {
-    fn from(error: WeightError) -> Self {
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
         let (status, code) = match &error {
-            WeightError::OneSided(_) => (StatusCode::CONFLICT, "route_one_sided"),
-            WeightError::BrokenDocument(_) => (StatusCode::CONFLICT, "rollout_document_broken"),
-            WeightError::File(_) => (StatusCode::INTERNAL_SERVER_ERROR, "rollout_file_failed"),
+            StoreError::Conflict => (StatusCode::CONFLICT, "revision_conflict"),
+            StoreError::File(_) | StoreError::Log { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "rollout_file_failed"),
+            StoreError::BrokenLog { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "change_log_broken"),
+            StoreError::Diverged(_) => (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_diverged"),
+            StoreError::Away(_) => (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_away"),
+            StoreError::Unknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "rollout_change_unknown"),
+            StoreError::Refused(_) | StoreError::Migrate(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_failed")
+            }
         };
-        Self::new(status, code, crate::control::chain(&error))
+        Self::new(status, code, chain(&error))
     }
 }

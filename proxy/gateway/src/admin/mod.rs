@@ -6,6 +6,7 @@
 
 mod access;
 mod changes;
+mod rollout;
 mod upgrade;
 mod views;
 
@@ -22,12 +23,15 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::{config::AdminConfig, control::Control, metrics::Metrics, upgrade::UpgradeRequests, upstream::Upstreams};
 
 /// The longest body of a change: a number and two sentences.
 const BODY_LIMIT_BYTES: usize = 16 * 1024;
+
+/// The longest body with a document. JSON at most doubles the text that people write.
+const DOCUMENT_LIMIT_BYTES: usize = 2 * 1024 * 1024;
 
 /// The admin API and its listener.
 pub struct Admin {
@@ -78,7 +82,11 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
         .route("/api/v1/rollback", post(changes::roll_back_all))
         .route("/api/v1/upgrade", post(upgrade::upgrade))
+        .route("/api/v1/undo", post(rollout::undo))
+        .route("/api/v1/history", get(rollout::history))
+        .route("/api/v1/history/verification", get(rollout::verification))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .merge(documents())
         .route_layer(middleware::from_fn_with_state(state.clone(), access::require_token));
     let metrics = Router::new().route("/metrics", get(views::metrics));
     let metrics = if state.config.metrics_need_token {
@@ -99,22 +107,43 @@ fn router(state: Arc<AdminState>) -> Router {
         .with_state(state)
 }
 
+/// What takes whole documents in its bodies.
+fn documents() -> Router<Arc<AdminState>> {
+    Router::new()
+        .route("/api/v1/rollout", get(rollout::show).put(rollout::replace))
+        .route("/api/v1/rollout/plan", post(rollout::plan))
+        .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT_BYTES))
+}
+
 /// A request that was refused.
 #[derive(Debug)]
 pub(crate) struct Refused {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// What a program may want to know besides.
+    more: serde_json::Map<String, Value>,
 }
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), more: serde_json::Map::new() }
+    }
+
+    /// With more fields, which must be an object.
+    pub(crate) fn with(mut self, more: Value) -> Self {
+        if let Value::Object(more) = more {
+            self.more.extend(more);
+        }
+        self
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.code, "message": self.message }))).into_response()
+        let mut body = self.more;
+        body.insert("error".to_owned(), self.code.into());
+        body.insert("message".to_owned(), self.message.into());
+        (self.status, Json(body)).into_response()
     }
 }

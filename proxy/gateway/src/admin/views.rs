@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::AdminState;
 use crate::{
+    control::Control,
     decision::Side,
     metrics::SideTotals,
     rollout::{Snapshot, Stage, Weight},
@@ -93,6 +94,28 @@ struct SidesStatus {
     candidate: SideTotals,
 }
 
+/// Who keeps the rollout, and whether they answer.
+#[derive(Debug, Serialize)]
+struct RolloutView {
+    store: &'static str,
+    store_up: bool,
+    /// Seconds since the store last answered; `null` when it never has.
+    store_age_seconds: Option<f64>,
+    /// Routes whose rollback is in force here and not in the store.
+    pending_rollbacks: Vec<String>,
+}
+
+impl RolloutView {
+    fn new(control: &Control) -> Self {
+        Self {
+            store: control.store().as_str(),
+            store_up: control.store_is_up(),
+            store_age_seconds: control.store_age_s(),
+            pending_rollbacks: control.pending_rollbacks(),
+        }
+    }
+}
+
 /// `GET /api/v1/status`. Counters are cumulative: a rate is the difference of two answers, divided
 /// by the difference of their `uptime_seconds`.
 pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> {
@@ -104,6 +127,7 @@ pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> 
         "revision": snapshot.revision(),
         "rollout_file": state.control.path(),
         "reload_error": state.control.problem(),
+        "rollout": RolloutView::new(&state.control),
         "started_at": state.started_at,
         "uptime_seconds": state.started.elapsed().as_secs_f64(),
         "routes": routes,

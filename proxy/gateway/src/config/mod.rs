@@ -3,6 +3,7 @@
 mod auth;
 mod http2;
 mod limits;
+mod rollout;
 mod route_parts;
 mod routes;
 mod tls;
@@ -22,6 +23,7 @@ use telemetry::TelemetryConfig;
 pub use auth::AuthConfig;
 pub use http2::Http2Config;
 pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
+pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
@@ -209,33 +211,6 @@ impl Validate for AdminConfig {
     }
 }
 
-/// Where the rollout document is and how it is watched.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RolloutConfig {
-    /// The document's file, relative to the configuration file.
-    pub file: PathBuf,
-    /// How often the file is looked at although no change was notified.
-    pub poll_interval: HumanDuration,
-}
-
-impl Default for RolloutConfig {
-    fn default() -> Self {
-        Self { file: PathBuf::from("rollout.toml"), poll_interval: HumanDuration::from_secs(2) }
-    }
-}
-
-impl Validate for RolloutConfig {
-    fn validate(&self, report: &mut Report) {
-        if self.file.file_name().is_none() {
-            report.problem("file", "it names no file", "write a file name such as \"rollout.toml\"");
-        }
-        if self.poll_interval.get().is_zero() {
-            report.problem("poll_interval", "it must not be zero", "write a duration such as \"2s\"");
-        }
-    }
-}
-
 /// Where the access log goes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -274,7 +249,7 @@ impl Config {
     pub fn load(file: &Path) -> Result<Self, Problems> {
         let mut config: Self = layered_config::load(&Sources::new("GATEWAY").file(file))?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        config.rollout.file = folder.join(&config.rollout.file);
+        config.rollout.relative_to(folder);
         config.access_log.file = folder.join(&config.access_log.file);
         if let Some(tls) = &mut config.http.tls {
             tls.resolve(folder);

@@ -1,4 +1,4 @@
-//! Follows the rollout document's file, and the signals: SIGHUP reads the file again, SIGUSR1 takes
+//! Follows the rollout document's file, a shared store, and the signals: SIGHUP reads the file again, SIGUSR1 takes
 //! every route back to legacy when all else is gone.
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -11,8 +11,11 @@ use pingora::{
 };
 use tokio::{signal::unix::SignalKind, sync::mpsc, time};
 
-use super::{Authorship, Control};
-use crate::signals::Signals;
+use super::{Authorship, Control, follower::Follower};
+use crate::{
+    config::{RolloutConfig, StoreKind},
+    signals::Signals,
+};
 
 /// Editors write a file in several steps; reading waits for a pause of this length.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -22,13 +25,27 @@ const SETTLE: Duration = Duration::from_millis(20);
 pub struct Watcher {
     control: Arc<Control>,
     poll_interval: Duration,
+    follower: Option<Follower>,
 }
 
 impl Watcher {
-    /// Watches the file of this control.
+    /// Watches the file of this control, and its store where that is a shared one.
     #[must_use]
-    pub fn new(control: Arc<Control>, poll_interval: Duration) -> Self {
-        Self { control, poll_interval }
+    pub fn new(control: Arc<Control>, config: &RolloutConfig) -> Self {
+        let poll_interval = config.poll_interval.get();
+        let follower = (config.store == StoreKind::Postgres).then(|| Follower {
+            control: control.clone(),
+            config: config.postgres.clone(),
+            poll_interval,
+        });
+        Self { control, poll_interval, follower }
+    }
+
+    async fn follow(&self) {
+        match &self.follower {
+            Some(follower) => follower.run().await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn reload(&self) {
@@ -38,7 +55,7 @@ impl Watcher {
 
     async fn roll_back_all(&self) {
         let control = self.control.clone();
-        let by = Authorship { actor: "SIGUSR1".to_owned(), reason: "signal".to_owned() };
+        let by = Authorship::new("SIGUSR1", "signal", "signal");
         on_blocking_thread(move || drop(control.roll_back_all(&by))).await;
     }
 }
@@ -46,6 +63,16 @@ impl Watcher {
 #[async_trait]
 impl BackgroundService for Watcher {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        tokio::select! {
+            _ = shutdown.changed() => {}
+            () = self.watch(ready) => {}
+            () = self.follow() => {}
+        }
+    }
+}
+
+impl Watcher {
+    async fn watch(&self, ready: ServiceReadyNotifier) {
         let (changed, mut changes) = mpsc::channel(1);
         let _watch = watch_folder(self.control.path(), changed);
         let mut hangup = Signals::listen(SignalKind::hangup());
@@ -56,7 +83,6 @@ impl BackgroundService for Watcher {
         poll.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = shutdown.changed() => return,
                 () = user1.next() => self.roll_back_all().await,
                 () = hangup.next() => self.reload().await,
                 Some(()) = changes.recv() => {

@@ -62,18 +62,6 @@ fn a_document_pins_keys_and_sets_limits() {
 }
 
 #[test]
-fn a_state_written_out_is_read_back() {
-    let text = "[routes.invoke]\npercent = 12.5\nepoch = 7\n[routes.invoke.pins]\n\"a b\" = \"candidate\"\n\
-                [routes.list]\npercent = 0\nepoch = 5\n\
-                [limits.per-client]\nrate = \"5/s\"\nburst = 5\noverrides.\"1.2.3.4\" = { rate = \"1/d\" }\n";
-    let document = parse(text).expect("valid");
-    let state = Snapshot::initial(&table(), &policies()).with_document(&document, &Default::default());
-    let written = state.document(&table(), &policies()).to_string();
-    let read = parse(&written).expect("what is written is valid");
-    assert_eq!(read, document, "{written}");
-}
-
-#[test]
 fn a_rollback_voids_pins_to_the_candidate_in_state_and_text_alike() {
     let text = "[routes.invoke]\npercent = 50\nepoch = 5\n\n[routes.invoke.pins]\n# keeps\na = \"legacy\"\n\
                 # goes\nb = \"candidate\"\n\n[routes.list]\npercent = 1\npins = { c = \"candidate\" }\n";

@@ -3,6 +3,8 @@
 //! A person edits it, and so do the API and the command line, so an edit changes the values it must
 //! and leaves every comment, blank line and order as it was.
 
+use std::collections::BTreeMap;
+
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::weight::Weight;
@@ -37,6 +39,17 @@ impl DocumentText {
         let entry = self.route(route);
         replace(entry, "percent", percent_value(weight));
         replace(entry, "epoch", i64::try_from(epoch).unwrap_or(i64::MAX).into());
+    }
+
+    /// Raises the epochs that the document gives, where these are higher.
+    pub fn raise_epochs(&mut self, least: &BTreeMap<String, u64>) {
+        for (route, least) in least {
+            let Some(entry) = self.find(&["routes", route]) else { continue };
+            let least = i64::try_from(*least).unwrap_or(i64::MAX);
+            if entry.get("epoch").and_then(Item::as_integer).is_some_and(|epoch| epoch < least) {
+                replace(entry, "epoch", least.into());
+            }
+        }
     }
 
     /// Pins a key of a route to a side. A route that the document does not name yet stays on legacy.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{document::RolloutDocument, document_text::DocumentText, pins::Pins, weight::Weight};
+use super::{document::RolloutDocument, pins::Pins, weight::Weight};
 use crate::{
     limit::{LiveLimits, Policies},
     route_table::{RouteId, RouteTable},
@@ -45,7 +45,7 @@ impl Snapshot {
             pins: vec![Arc::default(); table.len()].into(),
             limits: Arc::new(LiveLimits::configured(policies)),
         };
-        Self { revision: 1, parts }
+        Self { revision: 0, parts }
     }
 
     /// What comes after this when the document is in force. A route it does not name has no share
@@ -65,7 +65,23 @@ impl Snapshot {
             parts.pins[index] = document.pins(id);
         }
         parts.limits = document.limits();
-        self.next(parts)
+        Self { revision: self.revision, parts }
+    }
+
+    /// This with epochs no lower than those given.
+    #[must_use]
+    pub fn with_epochs(mut self, least: impl Fn(RouteId) -> Option<u64>) -> Self {
+        for (index, state) in self.parts.routes.iter_mut().enumerate() {
+            state.epoch = state.epoch.max(least(RouteId(index)).unwrap_or(FIRST_EPOCH));
+        }
+        self
+    }
+
+    /// This as the state of a revision of the document.
+    #[must_use]
+    pub fn at_revision(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
     }
 
     /// What comes after this when these routes are back on legacy: no weight, no pin to the candidate.
@@ -78,38 +94,11 @@ impl Snapshot {
             let pins = &mut parts.pins[route.0];
             *pins = Arc::new(pins.after_rollback());
         }
-        self.next(parts)
+        Self { revision: self.revision, parts }
     }
 
-    fn next(&self, parts: Parts) -> Self {
-        let changed = parts != self.parts;
-        Self { revision: self.revision + u64::from(changed), parts }
-    }
-
-    /// A document that says all of this.
-    #[must_use]
-    pub fn document(&self, table: &RouteTable, policies: &Policies) -> DocumentText {
-        let mut document = DocumentText::default();
-        for (id, route) in table.iter().filter(|(_, route)| route.sides.is_split()) {
-            let state = self.get(id);
-            document.set(&route.name, state.weight, state.epoch);
-            for (key, side) in self.pins(id).sorted() {
-                document.set_pin(&route.name, key, side);
-            }
-        }
-        for (id, policy) in policies.iter() {
-            let limit = self.limits().get(id);
-            if limit.quota != policy.quota {
-                document.set_limit(&policy.name, limit.quota);
-            }
-            for (key, quota) in limit.sorted_overrides() {
-                document.set_override(&policy.name, key, quota);
-            }
-        }
-        document
-    }
-
-    /// Counts the states since this gateway started; equal states in a row have one number.
+    /// The revision of the document that is in force; 0 before the first. It is the same in all
+    /// gateways of one store. A rollback is in force before it has a revision of its own.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision

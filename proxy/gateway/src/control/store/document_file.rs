@@ -1,4 +1,4 @@
-//! The rollout document's file: read whole, replaced whole.
+//! A document's file: read whole, replaced whole.
 
 use std::{
     fs::{self, File},
@@ -8,6 +8,9 @@ use std::{
 
 /// A document is a few lines for each route; anything larger is some other file.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What a prepared text's name ends with.
+const PREPARED: &str = ".next";
 
 /// What could not be done with the file.
 #[derive(Debug, thiserror::Error)]
@@ -43,22 +46,22 @@ pub enum FileError {
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct DocumentFile {
+pub(in crate::control) struct DocumentFile {
     path: PathBuf,
 }
 
 impl DocumentFile {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(in crate::control) fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
     /// What errors call it.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::control) fn name(&self) -> String {
         self.path.display().to_string()
     }
 
     /// The whole text, or `None` when there is no such file.
-    pub(super) fn read(&self) -> Result<Option<String>, FileError> {
+    pub(in crate::control) fn read(&self) -> Result<Option<String>, FileError> {
         let failed = |source| FileError::Read { path: self.path.clone(), source };
         match fs::metadata(&self.path) {
             Ok(metadata) if metadata.len() > MAX_BYTES => {
@@ -72,37 +75,74 @@ impl DocumentFile {
 
     /// Replaces the file at once: whoever reads it sees the old text or the new one. When this
     /// returns, the new text survives a power cut.
-    pub(super) fn write(&self, text: &str) -> Result<(), FileError> {
-        self.replace(text).map_err(|source| FileError::Write { path: self.path.clone(), source })
+    pub(in crate::control) fn write(&self, text: &str) -> Result<(), FileError> {
+        self.replace(text).map_err(|source| self.not_written(source))
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {
-        // A symbolic link stays one: what it points to is replaced.
-        let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = folder.join(name);
-        let written = self.write_beside(&temporary, &target, text);
+        let temporary = self.beside(&format!(".{}.tmp", std::process::id()));
+        let written = self.write_beside(&temporary, text).and_then(|()| fs::rename(&temporary, self.target()));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
         written?;
-        File::open(folder)?.sync_all()
+        self.sync_folder()
     }
 
-    fn write_beside(&self, temporary: &Path, target: &Path, text: &str) -> io::Result<()> {
+    /// Writes a text that [`DocumentFile::publish`] puts in place; until then it is beside the file.
+    pub(super) fn prepare(&self, text: &str) -> Result<(), FileError> {
+        self.write_beside(&self.beside(PREPARED), text).map_err(|source| self.not_written(source))
+    }
+
+    /// The prepared text, if there is one.
+    pub(super) fn prepared(&self) -> Result<Option<String>, FileError> {
+        Self::new(self.beside(PREPARED)).read()
+    }
+
+    /// Puts the prepared text in place.
+    pub(super) fn publish(&self) -> Result<(), FileError> {
+        let published = fs::rename(self.beside(PREPARED), self.target()).and_then(|()| self.sync_folder());
+        published.map_err(|source| self.not_written(source))
+    }
+
+    /// Removes the prepared text.
+    pub(super) fn discard(&self) {
+        let _ = fs::remove_file(self.beside(PREPARED));
+    }
+
+    /// A symbolic link stays one: what it points to is replaced.
+    fn target(&self) -> PathBuf {
+        fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let target = self.target();
+        let mut name = target.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        target.with_file_name(name)
+    }
+
+    fn write_beside(&self, temporary: &Path, text: &str) -> io::Result<()> {
         let mut file = File::create(temporary)?;
-        if let Ok(metadata) = fs::metadata(target) {
+        if let Ok(metadata) = fs::metadata(self.target()) {
             file.set_permissions(metadata.permissions())?;
         }
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(temporary, target)
+        file.sync_all()
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let target = self.target();
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    }
+
+    fn not_written(&self, source: io::Error) -> FileError {
+        FileError::Write { path: self.path.clone(), source }
     }
 
     /// Moves the file to a name of its own beside it, and returns that.
-    pub(super) fn set_aside(&self) -> Result<PathBuf, FileError> {
+    pub(in crate::control) fn set_aside(&self) -> Result<PathBuf, FileError> {
         let stamp = chrono::Utc::now().format("%Y%m%dT%H%M%S%.6fZ");
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".broken-{stamp}"));

@@ -1,0 +1,229 @@
+//! What can be asked of the rollout, by whom, and what comes of it.
+
+use std::{fmt, sync::Arc};
+
+use layered_config::Problems;
+use serde::{Deserialize, Serialize};
+
+use super::{chain::LogEntry, difference::Difference, store::StoreError};
+use crate::{
+    decision::Side,
+    limit::Quota,
+    rollout::{DocumentText, Snapshot, Weight},
+    route_table::{RouteId, RouteTable},
+};
+
+/// One act that changes the document. A rollback is none of them, because it may not wait: see
+/// [`super::Control::roll_back`].
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Another share of a route's keys on the candidate.
+    Weight {
+        /// The route, with two sides.
+        route: RouteId,
+        /// The share.
+        to: Weight,
+    },
+    /// A key on a side whatever the weight, or no longer.
+    Pin {
+        /// The route, with two sides.
+        route: RouteId,
+        /// The key.
+        key: String,
+        /// The side; `None` takes the pin away.
+        side: Option<Side>,
+    },
+    /// How much a policy allows.
+    Limit {
+        /// The policy's name.
+        policy: String,
+        /// The one key this is about; `None` for all that have no limit of their own.
+        key: Option<String>,
+        /// The limit; `None` for the configured one, or for no limit of the key's own.
+        quota: Option<Quota>,
+    },
+    /// Another document in place of the whole.
+    Document(String),
+}
+
+/// The sorts of act that the log tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A weight was set.
+    Weight,
+    /// A key was pinned to a side, or let go.
+    Pin,
+    /// A limit was set.
+    Limit,
+    /// Routes were taken back to legacy.
+    Rollback,
+    /// The whole document was replaced.
+    Apply,
+    /// A change was undone.
+    Undo,
+    /// A person edited the document's file.
+    Edit,
+    /// The document was there when the log began.
+    Import,
+}
+
+impl Kind {
+    /// All of them, in the order they are declared.
+    pub const ALL: [Self; 8] =
+        [Self::Weight, Self::Pin, Self::Limit, Self::Rollback, Self::Apply, Self::Undo, Self::Edit, Self::Import];
+
+    /// The name in log, API and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Pin => "pin",
+            Self::Limit => "limit",
+            Self::Rollback => "rollback",
+            Self::Apply => "apply",
+            Self::Undo => "undo",
+            Self::Edit => "edit",
+            Self::Import => "import",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Change {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Weight { .. } => Kind::Weight,
+            Self::Pin { .. } => Kind::Pin,
+            Self::Limit { .. } => Kind::Limit,
+            Self::Document(_) => Kind::Apply,
+        }
+    }
+
+    /// The text with this change in it; the very same text where everything is so already. `now`
+    /// gives the running epochs.
+    pub(super) fn edited(&self, text: &str, table: &RouteTable, now: &Snapshot) -> String {
+        let mut document = DocumentText::parse(text).unwrap_or_default();
+        match self {
+            Self::Document(text) => return text.clone(),
+            Self::Weight { route, to } => document.set(&table.get(*route).name, *to, now.get(*route).epoch),
+            Self::Pin { route, key, side: Some(side) } => document.set_pin(&table.get(*route).name, key, *side),
+            Self::Pin { route, key, side: None } => drop(document.remove_pin(&table.get(*route).name, key)),
+            Self::Limit { policy, key, quota } => match (key, quota) {
+                (None, Some(quota)) => document.set_limit(policy, *quota),
+                (None, None) => drop(document.remove_limit(policy)),
+                (Some(key), Some(quota)) => document.set_override(policy, key, *quota),
+                (Some(key), None) => drop(document.remove_override(policy, key)),
+            },
+        }
+        document.to_string()
+    }
+
+    /// The name of the route that this would move and that has one side only.
+    pub(super) fn one_sided(&self, table: &RouteTable) -> Option<String> {
+        match self {
+            Self::Weight { route, .. } | Self::Pin { route, .. } => {
+                let route = table.get(*route);
+                (!route.sides.is_split()).then(|| route.name.clone())
+            }
+            Self::Limit { .. } | Self::Document(_) => None,
+        }
+    }
+}
+
+/// Who changes something, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorship {
+    /// A person or program, in their own words.
+    pub actor: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// What they showed for it: the name of a token, `file` or `signal`.
+    pub authenticated_as: String,
+}
+
+impl Authorship {
+    /// Someone with a reason.
+    pub fn new(actor: impl Into<String>, reason: impl Into<String>, authenticated_as: impl Into<String>) -> Self {
+        Self { actor: actor.into(), reason: reason.into(), authenticated_as: authenticated_as.into() }
+    }
+
+    /// Whoever edited the document's file.
+    pub(super) fn of_the_file(reason: &str) -> Self {
+        Self::new("file", reason, "file")
+    }
+}
+
+/// Which revision a change was thought of for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expect {
+    /// Whatever is the last one.
+    #[default]
+    Any,
+    /// This one; with another one the change is refused.
+    Revision(u64),
+}
+
+impl From<Option<u64>> for Expect {
+    fn from(revision: Option<u64>) -> Self {
+        revision.map_or(Self::Any, Self::Revision)
+    }
+}
+
+/// A change that was made.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// The revision it is in force with.
+    pub revision: u64,
+    /// That revision's hash.
+    pub hash: String,
+    /// What it changed; nothing when everything was so already.
+    pub differences: Vec<Difference>,
+    /// The state it found.
+    pub before: Arc<Snapshot>,
+    /// The state it made.
+    pub after: Arc<Snapshot>,
+}
+
+/// Why a change was not made. Nothing has changed then, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The route has one side only.
+    #[error("route `{0}` has one side only, so no share of it can move")]
+    OneSided(String),
+    /// The document that is there has problems that must be mended first.
+    #[error("the rollout document is broken, and nothing was changed: {}", .0.summary())]
+    BrokenDocument(Problems),
+    /// The document that was sent has problems.
+    #[error("the document was refused, and nothing was changed: {}", .0.summary())]
+    InvalidDocument(Problems),
+    /// Another revision is the last one.
+    #[error(
+        "this was meant for revision {expected}, and the last one is {current}; look at what changed, then ask again"
+    )]
+    Conflict {
+        /// What was expected.
+        expected: u64,
+        /// What is.
+        current: u64,
+        /// What was changed in between, the latest last.
+        since: Vec<LogEntry>,
+    },
+    /// There is no such revision.
+    #[error("there is no revision {0} to undo")]
+    NoSuchRevision(u64),
+    /// Undoing this sends traffic back to the candidate.
+    #[error("this undoes a rollback and sends traffic of {} back to the candidate; confirm that this is meant", .routes.join(", "))]
+    UndoesRollback {
+        /// The routes that were rolled back.
+        routes: Vec<String>,
+    },
+    /// It could not be kept.
+    #[error("the change could not be kept")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,160 @@
+//! The way back to legacy: in force at once, kept as soon as it can be.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::{
+    ATTEMPTS, About, Authorship, ChangeError, Control, Expect, Head, Kind, StoreError, Writer, chain, store::Pending,
+    writing::Draft,
+};
+use crate::{
+    rollout::{DocumentText, Weight},
+    route_table::RouteId,
+};
+
+/// Routes that were taken back to legacy.
+#[derive(Debug)]
+pub struct Rollback {
+    /// Each route with its weight before and its new epoch.
+    pub routes: Vec<(RouteId, Weight, u64)>,
+    /// The last revision, which has the rollback when it is shared.
+    pub revision: u64,
+    /// Whether it would survive a restart of this gateway; if not, why not.
+    pub kept: Result<(), StoreError>,
+    /// Why the store does not have it yet, and with it the other gateways.
+    pub unshared: Option<String>,
+    /// Where the file was put that could not be read as a document.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl Control {
+    /// Takes routes back to legacy: in force when this has been called for an instant, kept when it
+    /// returns. Routes with one side are left alone.
+    pub fn roll_back(&self, routes: &[RouteId], by: &Authorship) -> Rollback {
+        let split: Vec<RouteId> =
+            routes.iter().copied().filter(|route| self.table().get(*route).sides.is_split()).collect();
+        let taken = self.live.take_back(&split, by);
+        for (id, from, epoch) in &taken {
+            self.live.metrics().rolled_back(*id);
+            tracing::warn!(
+                route = %self.table().get(*id).name, from_percent = from.percent(), epoch,
+                actor = %by.actor, reason = %by.reason, "rolled back to legacy"
+            );
+        }
+        let mut writer = self.writer();
+        // On this disk before the store is asked, which may be away.
+        self.keep_here(&mut writer);
+        let on_disk = !writer.store.follows_file() && !self.trouble.is_noted(About::Record);
+        let cleared = self.clear_the_file(&mut writer);
+        let (set_aside, kept) = match cleared {
+            Ok(aside) => (aside, self.keep_pending(&mut writer)),
+            Err(error) => (None, Err(error)),
+        };
+        let unshared = kept.as_ref().err().map(|error| chain(error));
+        let kept = match kept {
+            Err(error) if !on_disk => self.keep_in_the_file(&mut writer, error),
+            _ => Ok(()),
+        };
+        self.note_pending(kept.as_ref().err().map(|error| chain(error)));
+        Rollback { routes: taken, revision: writer.head.revision, kept, unshared, set_aside }
+    }
+
+    /// As [`Control::roll_back`], unless another revision is in force than the one that was expected.
+    ///
+    /// # Errors
+    /// [`ChangeError::Conflict`]; then nothing was rolled back.
+    pub fn roll_back_expecting(
+        &self,
+        routes: &[RouteId],
+        by: &Authorship,
+        expect: Expect,
+    ) -> Result<Rollback, ChangeError> {
+        // What is in force here decides: a rollback asks no store whether it may be.
+        let current = self.snapshot().revision();
+        match expect {
+            Expect::Revision(expected) if expected != current => {
+                Err(ChangeError::Conflict { expected, current, since: Vec::new() })
+            }
+            _ => Ok(self.roll_back(routes, by)),
+        }
+    }
+
+    /// Takes every route back to legacy that has a legacy side and a candidate.
+    pub fn roll_back_all(&self, by: &Authorship) -> Rollback {
+        let all: Vec<RouteId> = self.split_routes().collect();
+        self.roll_back(&all, by)
+    }
+
+    /// Appends every pending rollback to the store, each as the act it was.
+    pub(super) fn keep_pending(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let mut attempts = 0;
+        while let Some(pending) = self.live.pending().into_iter().next() {
+            match self.keep(writer, &pending) {
+                // Whoever came first may have been this gateway, over a connection that broke.
+                Err(StoreError::Conflict) if attempts < ATTEMPTS => self.catch_up(writer)?,
+                outcome => outcome?,
+            }
+            attempts += 1;
+        }
+        self.note_pending(None);
+        Ok(())
+    }
+
+    fn keep(&self, writer: &mut Writer, pending: &Pending) -> Result<(), StoreError> {
+        let (text, epochs) = rolled_back(&writer.head, pending);
+        // The last revision may be one that this gateway refuses, but that its fellows have in force:
+        // a rollback goes on top of it all the same.
+        let document = self.live.parse_known(&self.document_name(), &text).ok();
+        let draft = Draft { text, document, epochs, kind: Kind::Rollback, by: &pending.by, at: pending.at };
+        self.append(writer, draft).map(drop)
+    }
+
+    /// Tries again what could not be kept.
+    pub(super) fn keep_late(&self, writer: &mut Writer) {
+        let kept = self.clear_the_file(writer).and_then(|_| self.keep_pending(writer));
+        match kept {
+            Ok(()) => tracing::info!("the rollback is kept now"),
+            Err(error) => tracing::debug!(error = %chain(&error), "the rollback is still not kept"),
+        }
+    }
+
+    /// The change log fails, but the document may still be written. It is recorded later.
+    fn keep_in_the_file(&self, writer: &mut Writer, error: StoreError) -> Result<(), StoreError> {
+        let head = self
+            .live
+            .pending()
+            .iter()
+            .fold(writer.head.clone(), |head, pending| Head { document: rolled_back(&head, pending).0, ..head });
+        if !matches!(error, StoreError::Log { .. } | StoreError::BrokenLog { .. } | StoreError::Diverged(_)) {
+            return Err(error);
+        }
+        if writer.store.keep_here(&head.document, &head, &[]).is_err() {
+            return Err(error);
+        }
+        self.not_recorded(&error);
+        writer.unrecorded = Some(head.document);
+        Ok(())
+    }
+
+    fn note_pending(&self, unkept: Option<String>) {
+        self.metrics.pending(self.live.pending().len());
+        match unkept {
+            Some(why) => {
+                drop(self.trouble.note(About::Rollback, &format!("a rollback is in force but not kept: {why}")))
+            }
+            None => drop(self.trouble.clear(About::Rollback)),
+        }
+    }
+}
+
+/// The last document with these routes on legacy, and their epochs, which are higher than any before.
+fn rolled_back(head: &Head, pending: &Pending) -> (String, BTreeMap<String, u64>) {
+    let mut document = DocumentText::parse(&head.document).unwrap_or_default();
+    let after_last = |route| head.epochs.get(route).map_or(1, |last| last + 1);
+    let epochs: BTreeMap<String, u64> =
+        pending.routes.iter().map(|(route, epoch)| (route.clone(), after_last(route).max(*epoch))).collect();
+    for (route, epoch) in &epochs {
+        document.set(route, Weight::NONE, *epoch);
+        document.void_candidate_pins(route);
+    }
+    (document.to_string(), epochs)
+}
