@@ -113,12 +113,18 @@ impl Change {
             Self::Document(text) => return text.clone(),
             Self::Weight { route, to } => document.set(&table.get(*route).name, *to, now.get(*route).epoch),
             Self::Pin { route, key, side: Some(side) } => document.set_pin(&table.get(*route).name, key, *side),
-            Self::Pin { route, key, side: None } => drop(document.remove_pin(&table.get(*route).name, key)),
+            Self::Pin { route, key, side: None } => {
+                document.remove_pin(&table.get(*route).name, key);
+            }
             Self::Limit { policy, key, quota } => match (key, quota) {
                 (None, Some(quota)) => document.set_limit(policy, *quota),
-                (None, None) => drop(document.remove_limit(policy)),
+                (None, None) => {
+                    document.remove_limit(policy);
+                }
                 (Some(key), Some(quota)) => document.set_override(policy, key, *quota),
-                (Some(key), None) => drop(document.remove_override(policy, key)),
+                (Some(key), None) => {
+                    document.remove_override(policy, key);
+                }
             },
         }
         document.to_string()

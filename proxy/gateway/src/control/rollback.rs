@@ -137,11 +137,10 @@ impl Control {
 
     fn note_pending(&self, unkept: Option<String>) {
         self.metrics.pending(self.live.pending().len());
-        match unkept {
-            Some(why) => {
-                drop(self.trouble.note(About::Rollback, &format!("a rollback is in force but not kept: {why}")))
-            }
-            None => drop(self.trouble.clear(About::Rollback)),
+        if let Some(why) = unkept {
+            self.trouble.note(About::Rollback, &format!("a rollback is in force but not kept: {why}"));
+        } else {
+            self.trouble.clear(About::Rollback);
         }
     }
 }

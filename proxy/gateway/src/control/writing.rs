@@ -207,7 +207,9 @@ impl Control {
         }
         let Writer { store, head, .. } = writer;
         match store.keep_here(&head.document, head, &pending) {
-            Ok(()) => drop(self.trouble.clear(About::Record)),
+            Ok(()) => {
+                self.trouble.clear(About::Record);
+            }
             Err(error) => {
                 let problem = format!("the last good state is not kept on this machine: {}", chain(&error));
                 if self.trouble.note(About::Record, &problem) {
