@@ -51,8 +51,8 @@ mod validate;
 pub use auth::{AuthMethod, Identity};
 pub use config::{
     AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, HostPort, Http2Config, HttpConfig,
-    LogDestination, RolloutConfig, RouteConfig, TlsConfig, TlsVersion, UpgradeConfig, UpstreamConfig,
-    UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
+    LogDestination, PostgresConfig, RolloutConfig, RouteConfig, StoreKind, TlsConfig, TlsVersion, UpgradeConfig,
+    UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
