@@ -44,6 +44,7 @@ impl Gateway {
         check_declared_length(request, ctx.body_limit_bytes)?;
 
         // 2. Who asks.
+        ctx.identity = self.auth.authenticate(id, &request.headers, &ctx.request_id).await?;
 
         // 3. What the decision is sticky to.
         let key = match &route.key {

@@ -48,12 +48,13 @@ mod upgrade;
 mod upstream;
 mod validate;
 
-pub use auth::{AuthMethod, Identity};
+pub use auth::{Algorithm, AuthError, AuthMethod, Identity, UnknownAlgorithm};
 pub use config::{
     AccessLogConfig, AdminConfig, AuthConfig, CertificateConfig, Config, HostPort, Http2Config, HttpConfig,
     LogDestination, PostgresConfig, RolloutConfig, RouteConfig, StoreKind, TlsConfig, TlsVersion, UpgradeConfig,
     UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
+pub use config::{ApiKeysConfig, JwtConfig, Require, RouteAuthConfig};
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use control::{

@@ -45,6 +45,19 @@ pub mod names {
     pub const TLS_CERTIFICATE_RELOADS: &str = "gateway_tls_certificate_reloads_total";
     /// 1 while certificate files on disk cannot be used, by listener.
     pub const TLS_CERTIFICATE_REFUSED: &str = "gateway_tls_certificate_refused";
+    /// Callers that proved who they are, by method.
+    pub const AUTH_ACCEPTED: &str = "gateway_auth_accepted_total";
+    /// Callers that did not, by reason.
+    pub const AUTH_REFUSED: &str = "gateway_auth_refused_total";
+    /// Tokens looked up among those verified before, by outcome.
+    pub const AUTH_CACHE: &str = "gateway_auth_token_cache_total";
+    /// Keys in force, by source.
+    pub const AUTH_KEYS: &str = "gateway_auth_keys";
+    /// When keys were last read from their source, in seconds since 1970, by source: their age is the
+    /// time since then.
+    pub const AUTH_KEYS_CONFIRMED: &str = "gateway_auth_keys_confirmed_timestamp_seconds";
+    /// Readings of keys, by source and outcome.
+    pub const AUTH_KEY_REFRESHES: &str = "gateway_auth_key_refreshes_total";
     /// Connections that could not be made, by upstream.
     pub const CONNECT_FAILURES: &str = "gateway_upstream_connect_failures_total";
     /// 1 while an upstream answers its health probe, by upstream.

@@ -21,11 +21,14 @@ pub(crate) enum Refusal {
     BodyTimeout,
     RateLimited,
     LimitUnavailable,
+    Unauthorized,
+    InsufficientScope,
+    KeysUnavailable,
 }
 
 impl Refusal {
     /// All of them, in the order they are declared.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::NoRoute,
         Self::BadPath,
         Self::BadHost,
@@ -39,6 +42,9 @@ impl Refusal {
         Self::BodyTimeout,
         Self::RateLimited,
         Self::LimitUnavailable,
+        Self::Unauthorized,
+        Self::InsufficientScope,
+        Self::KeysUnavailable,
     ];
 
     pub(crate) const fn code(self) -> &'static str {
@@ -56,6 +62,9 @@ impl Refusal {
             Self::BodyTimeout => "body_timeout",
             Self::RateLimited => "rate_limited",
             Self::LimitUnavailable => "limit_unavailable",
+            Self::Unauthorized => "unauthorized",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::KeysUnavailable => "keys_unavailable",
         }
     }
 
@@ -71,6 +80,9 @@ impl Refusal {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::LimitUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -89,6 +101,11 @@ impl Refusal {
             Self::BodyTimeout => "the body did not arrive in time",
             Self::RateLimited => "a limit is used up",
             Self::LimitUnavailable => "nobody can tell whether a limit is used up; the request was not sent",
+            Self::Unauthorized => "a valid credential is required",
+            Self::InsufficientScope => "the credential lacks a scope",
+            Self::KeysUnavailable => {
+                "credentials cannot be checked at the moment; the request was not sent and may be repeated"
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::{signal::unix::SignalKind, sync::Notify};
 use crate::{
     access_log::{AccessLog, Writer},
     admin::{Admin, AdminState},
-    auth::Authenticator,
+    auth::{AuthError, Authenticator, KeyWatch},
     client_address::TrustedProxies,
     config::Config,
     control::{Control, StartError, Watcher},
@@ -71,6 +71,9 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// Keys that prove who asks cannot be used.
+    #[error("auth: {0}")]
+    Auth(#[from] AuthError),
     /// The TLS files of an upstream cannot be used.
     #[error(transparent)]
     UpstreamTls(#[from] UpstreamError),
@@ -150,8 +153,8 @@ impl Parts {
         let certificates = certificates.map(Arc::new);
         let mut open = |role, address| sockets.open(role, address).map_err(|source| RunError::Bind { address, source });
         Ok(Self {
-            auth: Arc::new(Authenticator::new(&config.auth)),
             public: listener::endpoints(&config.http, certificates.as_ref(), &mut open)?,
+            auth: Arc::new(Authenticator::new(config, prometheus::default_registry())?),
             upstreams: Arc::new(upstreams),
             certificates,
             admin: open(Role::Admin, config.admin.bind)?,
@@ -173,8 +176,8 @@ impl Parts {
         let (in_flight, draining) = (InFlightCount::default(), Draining::default());
         let gateway = Gateway {
             config: config.http.clone(),
-            auth: self.auth,
             trusted_proxies: TrustedProxies::new(&config.http.trusted_proxies),
+            auth: self.auth.clone(),
             control: self.control.clone(),
             limiter: self.limiter,
             upstreams: self.upstreams.clone(),
@@ -216,6 +219,8 @@ impl Parts {
         if let Some(keeper) = self.link_keeper {
             server.add_service(background_service("limits", keeper));
         }
+        let keys = KeyWatch::new(self.auth, config.auth.poll_interval.get());
+        proxy.add_dependency(server.add_service(background_service("keys", keys)));
         let watcher = Watcher::new(self.control, &config.rollout);
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));

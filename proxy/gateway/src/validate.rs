@@ -2,7 +2,12 @@
 
 use std::{fmt, path::Path};
 
-use crate::{config::Config, control::StartError, rollout::RolloutDocument, run::RunError, upstream::Upstreams};
+use prometheus::Registry;
+
+use crate::{
+    auth::Authenticator, config::Config, control::StartError, rollout::RolloutDocument, run::RunError,
+    upstream::Upstreams,
+};
 
 /// What a valid configuration holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,7 @@ impl fmt::Display for Summary {
 pub fn validate(config_file: &Path) -> Result<Summary, RunError> {
     let config = Config::load(config_file)?;
     Upstreams::new(&config)?;
+    Authenticator::new(&config, &Registry::new())?;
     let table = config.route_table();
     let text = crate::control::read_document(&config.rollout.file).map_err(StartError::File)?;
     if let Some(text) = &text {

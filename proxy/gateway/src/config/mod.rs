@@ -2,6 +2,7 @@
 
 mod auth;
 mod http2;
+mod jwt;
 mod limits;
 mod rollout;
 mod route_parts;
@@ -20,8 +21,9 @@ use layered_config::{ByteSize, HumanDuration, Problems, Report, Secret, Sources,
 use serde::Deserialize;
 use telemetry::TelemetryConfig;
 
-pub use auth::AuthConfig;
+pub use auth::{ApiKeysConfig, AuthConfig, Require, RouteAuthConfig};
 pub use http2::Http2Config;
+pub use jwt::JwtConfig;
 pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
@@ -251,6 +253,7 @@ impl Config {
         let folder = file.parent().unwrap_or(Path::new(""));
         config.rollout.relative_to(folder);
         config.access_log.file = folder.join(&config.access_log.file);
+        config.auth.resolve(folder);
         if let Some(tls) = &mut config.http.tls {
             tls.resolve(folder);
         }
@@ -285,6 +288,7 @@ impl Validate for Config {
         }
         report.nested("limits", |report| self.limits.validate(report));
         self.limits.check_routes(&self.routes, report);
+        self.auth.check_routes(&self.routes, report);
         routes::build(&self.routes, &self.upstream_names(), report);
         if self.routes.is_empty() {
             report.problem("routes", "no route is configured, so nothing would be served", "add a [[routes]] table");

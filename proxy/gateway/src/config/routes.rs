@@ -6,6 +6,7 @@ use http::Method;
 use layered_config::{ByteSize, HumanDuration, Report};
 use serde::Deserialize;
 
+use super::auth::RouteAuthConfig;
 use super::route_parts::{self, ExpectedConfig, HeaderEditsConfig};
 use crate::{
     gateway::OWN_PATHS,
@@ -74,6 +75,8 @@ pub struct RouteConfig {
     /// What sets the route's keys apart from other routes'. Routes with the same salt and key move
     /// the same keys together. The route's name unless given.
     pub salt: Option<String>,
+    /// What a caller must prove; what `[auth.default]` says unless given.
+    pub auth: Option<RouteAuthConfig>,
     /// The limit policies that a request must pass, all of them.
     #[serde(default)]
     pub limits: Vec<String>,

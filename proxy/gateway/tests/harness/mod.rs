@@ -106,7 +106,15 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(config: &str, rollout: &str) -> Self {
+        Self::start_with_files(config, rollout, &[])
+    }
+
+    /// With files of these names beside the configuration.
+    pub fn start_with_files(config: &str, rollout: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
         fs::write(folder.path().join("gateway.toml"), config).unwrap();
         fs::create_dir(folder.path().join("live")).unwrap();
         if !rollout.is_empty() {
