@@ -9,7 +9,7 @@ use crate::{
     auth::Identity,
     decision::RouteDecision,
     gateway::Gateway,
-    key_body,
+    http_rules, key_body,
     limit::Caller,
     refusal::{Refusal, Refused},
     request_context::{RequestContext, Routed},
@@ -22,6 +22,7 @@ use crate::{
 impl Gateway {
     /// Admits a request, or says why not. Nothing has been sent to any upstream yet.
     pub(crate) async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refused> {
+        http_rules::apply(session)?;
         let request = session.req_header();
         self.check_header_size(request)?;
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(|at| self.trusted_proxies.peer(*at));

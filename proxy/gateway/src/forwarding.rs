@@ -43,7 +43,12 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Whether only the gateway may say what is under this name.
 pub(crate) fn is_ours(name: &HeaderName) -> bool {
-    OURS.contains(&name.as_str()) || name == TRACEPARENT
+    is_our_name(name.as_str())
+}
+
+/// The same for a name in small letters.
+pub(crate) fn is_our_name(name: &str) -> bool {
+    OURS.contains(&name) || name == TRACEPARENT
 }
 
 /// The request's id: the client's if it is sane, else a new one of 128 random bits.

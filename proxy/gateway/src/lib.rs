@@ -29,6 +29,7 @@ mod dispatch;
 mod failure;
 mod forwarding;
 mod gateway;
+mod http_rules;
 mod key_body;
 mod limit;
 mod listener;

@@ -8,6 +8,9 @@ use crate::answer::Answer;
 /// `reason` of the access log and the label of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    InvalidRequest,
+    MethodNotForwarded,
+    UnknownExpectation,
     NoRoute,
     BadPath,
     BadHost,
@@ -28,7 +31,10 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// All of them, in the order they are declared.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 19] = [
+        Self::InvalidRequest,
+        Self::MethodNotForwarded,
+        Self::UnknownExpectation,
         Self::NoRoute,
         Self::BadPath,
         Self::BadHost,
@@ -49,6 +55,9 @@ impl Refusal {
 
     pub(crate) const fn code(self) -> &'static str {
         match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::MethodNotForwarded => "method_not_forwarded",
+            Self::UnknownExpectation => "unknown_expectation",
             Self::NoRoute => "route_not_found",
             Self::BadPath => "invalid_path",
             Self::BadHost => "invalid_host",
@@ -70,6 +79,9 @@ impl Refusal {
 
     fn status(self) -> StatusCode {
         match self {
+            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::MethodNotForwarded => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownExpectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BadPath | Self::BadHost | Self::KeyMissing | Self::KeyRepeated | Self::BodyIncomplete => {
                 StatusCode::BAD_REQUEST
@@ -88,6 +100,9 @@ impl Refusal {
 
     fn message(self) -> &'static str {
         match self {
+            Self::InvalidRequest => "the request can be read in more than one way",
+            Self::MethodNotForwarded => "the method is not forwarded",
+            Self::UnknownExpectation => "the gateway knows no expectation but 100-continue",
             Self::NoRoute => "no route takes this request",
             Self::BadPath => "the path can be read in more than one way",
             Self::BadHost => "the host is no host name or address",
@@ -111,7 +126,12 @@ impl Refusal {
 
     /// The answer that says no more than the reason itself.
     pub(crate) fn answer(self) -> Answer {
-        Answer::error(self.status(), self.code(), self.message())
+        self.answer_saying(self.message())
+    }
+
+    /// The answer that says what exactly is wrong.
+    pub(crate) fn answer_saying(self, message: &str) -> Answer {
+        Answer::error(self.status(), self.code(), message)
     }
 }
 

@@ -14,6 +14,7 @@ mod limits;
 mod requests;
 mod rollback;
 mod routing;
+mod smuggling;
 mod split;
 mod tracing;
 mod upgrade;
