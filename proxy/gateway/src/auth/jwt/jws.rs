@@ -59,6 +59,11 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
 
+#[cfg(test)]
+pub(super) fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 fn text(header: &mut Map<String, Value>, name: &str) -> Result<Option<String>, TokenProblem> {
     match header.remove(name) {
         None => Ok(None),

@@ -92,6 +92,8 @@ pub(crate) enum KeyProblem {
     Member(&'static str),
     #[error("it is not meant for verifying signatures (`use`, `key_ops`)")]
     Purpose,
+    #[error("another key has its `kid`")]
+    DuplicateKid,
     #[error("its `alg` is not that of its type")]
     Algorithm,
     #[error("it is for {}, which is not among `algorithms`", .0.as_str())]
@@ -179,9 +181,9 @@ impl VerificationKey {
     }
 
     /// Whether this key signed that. The signature is in base64url.
-    pub(super) fn verifies(&self, signing_input: &str, signature: &str) -> bool {
+    pub(super) fn verifies(&self, signing_input: &[u8], signature: &str) -> bool {
         // An error is a key or signature that the library cannot read.
-        crypto::verify(signature, signing_input.as_bytes(), &self.key, self.algorithm.in_library()).unwrap_or(false)
+        crypto::verify(signature, signing_input, &self.key, self.algorithm.in_library()).unwrap_or(false)
     }
 
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, KeyProblem> {
@@ -224,7 +226,7 @@ fn member<'k>(jwk: &'k Map<String, Value>, name: &'static str) -> Result<Option<
 }
 
 /// What `use` and `key_ops` (RFC 7517, sections 4.2 and 4.3) say, where they say anything.
-fn meant_for_verifying(jwk: &Map<String, Value>) -> bool {
+pub(super) fn meant_for_verifying(jwk: &Map<String, Value>) -> bool {
     let used_for_signatures = jwk.get("use").is_none_or(|usage| usage == "sig");
     let may_verify = jwk.get("key_ops").is_none_or(|operations| {
         operations.as_array().is_some_and(|list| list.iter().any(|operation| operation == "verify"))

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{
     TokenProblem,
     jws::Jws,
-    key::{Algorithm, KeyProblem, VerificationKey},
+    key::{self, Algorithm, KeyProblem, VerificationKey},
     strict_json,
 };
 
@@ -78,6 +78,7 @@ impl KeySet {
         for jwk in jwks {
             let jwk = jwk.as_object().ok_or(KeySetProblem::Malformed)?;
             match VerificationKey::jwk(jwk) {
+                Ok(_) if shares_its_kid(jwk, jwks) => left_out.push((kid(jwk), KeyProblem::DuplicateKid)),
                 Ok(key) if allowed.contains(&key.algorithm) => keys.push(key),
                 Ok(_) => {}
                 Err(problem) => left_out.push((kid(jwk), problem)),
@@ -97,7 +98,7 @@ impl KeySet {
     /// Verifies the signature with the one key that can have made it.
     pub(super) fn verify(&self, jws: &Jws<'_>) -> Result<(), TokenProblem> {
         let key = self.choose(jws.algorithm, jws.kid.as_deref())?;
-        if key.verifies(jws.signing_input, jws.signature) { Ok(()) } else { Err(TokenProblem::Signature) }
+        if key.verifies(jws.signing_input.as_bytes(), jws.signature) { Ok(()) } else { Err(TokenProblem::Signature) }
     }
 
     /// The key with exactly this `kid`. A token without one is taken only if a single key fits its
@@ -114,6 +115,15 @@ impl KeySet {
             (Some(_), Some(_)) => Err(TokenProblem::AmbiguousKey),
         }
     }
+}
+
+/// Whether another key of this type for signatures has this key's `kid`, be it of use or not: then
+/// nobody can say which of them is meant.
+fn shares_its_kid(jwk: &Map<String, Value>, jwks: &[Value]) -> bool {
+    let same = |other: &&Map<String, Value>| {
+        other.get("kid") == jwk.get("kid") && other.get("kty") == jwk.get("kty") && key::meant_for_verifying(other)
+    };
+    kid(jwk).is_some() && jwks.iter().filter_map(Value::as_object).filter(same).count() > 1
 }
 
 fn kid(jwk: &Map<String, Value>) -> Option<String> {

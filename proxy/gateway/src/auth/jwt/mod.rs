@@ -17,6 +17,8 @@ mod problem;
 mod refresh;
 mod strict_json;
 mod weak_rsa;
+#[cfg(test)]
+mod wycheproof_tests;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
