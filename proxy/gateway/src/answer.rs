@@ -32,12 +32,13 @@ impl Answer {
 
     /// No side takes the request now; nothing has been sent.
     pub(crate) fn unavailable(upstream: &str, why: Unavailable) -> Self {
-        let (code, trouble) = match why {
-            Unavailable::Unreachable => ("upstream_unreachable", "cannot be reached"),
-            Unavailable::Overloaded => ("upstream_overloaded", "serves as many requests as it may"),
+        let (trouble, wait) = match why {
+            Unavailable::Unreachable => ("cannot be reached", RETRY_AFTER),
+            Unavailable::Overloaded => ("serves as many requests as it may", RETRY_AFTER),
+            Unavailable::Open { retry_after } => ("has failed too often and is left alone", retry_after),
         };
         let message = format!("{upstream} {trouble}; the request was not sent and may be repeated");
-        Self::error(StatusCode::SERVICE_UNAVAILABLE, code, &message).retry_after(RETRY_AFTER)
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, why.code(), &message).retry_after(wait)
     }
 
     /// Says after how many seconds, rounded up, another try makes sense.

@@ -49,11 +49,16 @@ pub enum Reason {
     Pin,
     /// The candidate could not be reached.
     Fallback,
+    /// The candidate's circuit breaker is open.
+    Breaker,
+    /// The candidate has as many requests as it may.
+    Overload,
 }
 
 impl Reason {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 5] = [Self::OnlySide, Self::Stage, Self::Weight, Self::Pin, Self::Fallback];
+    pub const ALL: [Self; 7] =
+        [Self::OnlySide, Self::Stage, Self::Weight, Self::Pin, Self::Fallback, Self::Breaker, Self::Overload];
 
     /// The name in metrics, log and API.
     #[must_use]
@@ -64,6 +69,8 @@ impl Reason {
             Self::Weight => "weight",
             Self::Pin => "pin",
             Self::Fallback => "fallback",
+            Self::Breaker => "breaker",
+            Self::Overload => "overload",
         }
     }
 
@@ -111,12 +118,13 @@ impl RouteDecision {
         }
     }
 
-    /// The decision after this one's candidate could not be reached, where the route allows one.
+    /// The decision after this one's candidate did not take the request for this reason, where the route
+    /// has a fallback.
     #[must_use]
-    pub fn fall_back(self, route: &Route) -> Option<Self> {
+    pub fn fall_back(self, route: &Route, reason: Reason) -> Option<Self> {
         match (self.side, route.sides) {
             (Side::Candidate, Sides::Both { legacy, fallback: true, .. }) => {
-                Some(Self { side: Side::Legacy, upstream: legacy, reason: Reason::Fallback, epoch: self.epoch })
+                Some(Self { side: Side::Legacy, upstream: legacy, reason, epoch: self.epoch })
             }
             _ => None,
         }
@@ -152,7 +160,7 @@ mod tests {
         assert_eq!((legacy.side, legacy.reason, legacy.upstream), (Side::Legacy, Reason::OnlySide, UpstreamId(3)));
         let candidate = RouteDecision::new(&route(Sides::Candidate(UpstreamId(4))), state(0.0), None, Bucket::random());
         assert_eq!((candidate.side, candidate.reason), (Side::Candidate, Reason::OnlySide));
-        assert_eq!(candidate.fall_back(&route(Sides::Candidate(UpstreamId(4)))), None);
+        assert_eq!(candidate.fall_back(&route(Sides::Candidate(UpstreamId(4))), Reason::Fallback), None);
     }
 
     #[test]
@@ -178,10 +186,10 @@ mod tests {
     #[test]
     fn only_a_candidate_falls_back_and_only_where_allowed() {
         let decision = RouteDecision::new(&both(true), state(100.0), None, Bucket::random());
-        let fallen = decision.fall_back(&both(true)).expect("the route allows it");
+        let fallen = decision.fall_back(&both(true), Reason::Fallback).expect("the route allows it");
         assert_eq!((fallen.side, fallen.reason), (Side::Legacy, Reason::Fallback));
-        assert_eq!(fallen.fall_back(&both(true)), None);
-        assert_eq!(decision.fall_back(&both(false)), None);
+        assert_eq!(fallen.fall_back(&both(true), Reason::Fallback), None);
+        assert_eq!(decision.fall_back(&both(false), Reason::Fallback), None);
     }
 
     #[test]
@@ -205,7 +213,7 @@ mod tests {
         let pinned = RouteDecision::new(&one_sided, state(0.0), Some(Side::Candidate), Bucket::random());
         assert_eq!((pinned.side, pinned.reason), (Side::Legacy, Reason::OnlySide));
         let pinned = RouteDecision::new(&both(true), state(0.0), Some(Side::Candidate), Bucket::random());
-        assert_eq!(pinned.fall_back(&both(true)).map(|fallen| fallen.reason), Some(Reason::Fallback));
+        assert_eq!(pinned.fall_back(&both(true), Reason::Fallback).map(|fallen| fallen.reason), Some(Reason::Fallback));
         assert!(!pinned.is_current(RouteState { epoch: 8, ..state(0.0) }), "a rollback voids it");
     }
 }

@@ -1,46 +1,104 @@
-//! Which upstream and address a request is sent to, and what happens when it cannot be.
+//! Which upstream and address a request is sent to, and what happens when it is not served there.
 //!
 //! Decided for each try, because much may have changed since the last: the route's epoch, the addresses,
-//! how loaded they are.
+//! how loaded they are, which of them fail. A try that failed is followed, in this order, by
+//!
+//! 1. another address of the same upstream, when this one could not be connected to: nothing was sent;
+//! 2. legacy, when the candidate takes no requests and the route allows it;
+//! 3. the same request again, as the route's `retries` say ([`crate::RetryPolicy`]);
+//!
+//! 1 and 3 within the upstream's retry budget, and all of them within `http.max_attempts`.
 
-use std::time::Instant;
+use std::{
+    net::SocketAddr,
+    os::fd::RawFd,
+    time::{Duration, Instant},
+};
 
-use pingora::{Error, ErrorType, Result, upstreams::peer::HttpPeer};
+use http::Method;
+use pingora::{
+    Error, ErrorSource, ErrorType, Result, RetryType, http::ResponseHeader, proxy::Session, upstreams::peer::HttpPeer,
+};
 
 use crate::{
     decision::RouteDecision,
     gateway::Gateway,
     request_context::{GaugeGuard, RequestContext},
-    upstream::Unavailable,
+    resilience::{FailedTry, FailureKind},
+    route_table::UpstreamId,
+    upstream::{Attempt, Unavailable},
 };
+
+/// The gateway broke a try off by itself.
+const BROKEN_OFF: ErrorType = ErrorType::Custom("TryBrokenOff");
+
+/// The tries to serve a request.
+#[derive(Default)]
+pub(crate) struct Tries {
+    /// The one that is going on.
+    attempt: Option<Attempt>,
+    /// The addresses of its upstream where it failed.
+    failed_at: Vec<SocketAddr>,
+    /// How often it was repeated at its upstream.
+    repeated: u32,
+    /// How long to wait before the next.
+    pause: Option<Duration>,
+    /// Why the latest was broken off, and another follows.
+    broken_off: Option<BrokenOff>,
+    /// A part of an answer is with the client.
+    pub(crate) answer_begun: bool,
+    /// The upstream that took it no more, and why, once there was no other.
+    pub(crate) unavailable: Option<(UpstreamId, Unavailable)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BrokenOff {
+    /// The decision for the candidate was made void before anything was sent.
+    Superseded,
+    /// The pooled connection had ended before anything was sent.
+    StaleConnection,
+    /// The answer is one after which the route repeats requests.
+    Answer,
+}
 
 impl Gateway {
     /// Begins the next try to serve a request: the first, or another after one that failed.
-    pub(crate) fn next_attempt(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    pub(crate) async fn next_attempt(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         // A repeated attempt sends the body from its start.
         ctx.body_bytes = 0;
         ctx.kept_body_sent = false;
-        ctx.superseded = false;
-        ctx.upstream_chosen = Some(Instant::now());
-        // The one before has ended, whatever comes now.
-        ctx.attempt = None;
+        // The one before has ended, whatever comes now. While it waits a request holds nobody's place.
+        ctx.tries.attempt = None;
+        ctx.tries.unavailable = None;
+        if let Some(routed) = &mut ctx.routed {
+            routed.side_in_flight = None;
+        }
+        if let Some(pause) = ctx.tries.pause.take() {
+            tokio::time::sleep(pause).await;
+        }
+        let broken_off = ctx.tries.broken_off.take();
+        let now = Instant::now();
+        ctx.upstream_chosen = Some(now);
         loop {
             let Some(routed) = &mut ctx.routed else {
                 return Error::e_explain(ErrorType::InternalError, "a request without a route goes nowhere");
             };
-            let route = self.control.table().get(routed.route);
             let snapshot = self.control.snapshot();
             let state = snapshot.get(routed.route);
             if !routed.decision.is_current(state) {
                 let pin = routed.key.as_deref().and_then(|key| snapshot.pins(routed.route).get(key));
-                routed.decision = RouteDecision::new(route, state, pin, routed.bucket);
+                routed.decision = RouteDecision::new(self.control.table().get(routed.route), state, pin, routed.bucket);
+                ctx.tries.failed_at.clear();
             }
-            match self.upstreams.get(routed.decision.upstream).begin(&ctx.tried) {
+            let first = ctx.tries.repeated == 0 && broken_off.is_none();
+            match self.upstreams.get(routed.decision.upstream).begin(&ctx.tries.failed_at, first, now) {
                 Ok(attempt) => {
                     let gauge = self.metrics.in_flight(routed.route, routed.decision.side);
                     routed.side_in_flight = Some(GaugeGuard::new(gauge));
-                    let mut peer = attempt.peer();
-                    ctx.attempt = Some(attempt);
+                    // The rest of the pool may have ended too, and tries are few.
+                    let mut peer = attempt.peer(broken_off == Some(BrokenOff::StaleConnection));
+                    ctx.tries.attempt = Some(attempt);
+                    let route = self.control.table().get(routed.route);
                     route.limits.apply(&mut peer.options, ctx.arrived.elapsed())?;
                     return Ok(Box::new(peer));
                 }
@@ -52,17 +110,148 @@ impl Gateway {
         }
     }
 
-    /// Notes that the address could not be connected to. `true` when there is another to try.
-    pub(crate) fn connect_failed(&self, ctx: &mut RequestContext, error: &Error) -> bool {
-        if let Some(attempt) = ctx.attempt.take() {
-            attempt.connect_failed(error);
-            self.metrics.connect_failed(attempt.upstream());
-            ctx.tried.push(attempt.address());
-            if self.upstreams.get(attempt.upstream()).has_other_than(&ctx.tried) {
-                return true;
-            }
+    /// Notes that there is a connection.
+    ///
+    /// # Errors
+    /// When it is one from the pool that has ended; the try is then repeated with a new one.
+    pub(crate) fn connected(&self, ctx: &mut RequestContext, connection: RawFd, reused: bool) -> Result<()> {
+        let Some(attempt) = &ctx.tries.attempt else { return Ok(()) };
+        if reused && attempt.has_ended(connection) {
+            ctx.tries.broken_off = Some(BrokenOff::StaleConnection);
+            return Error::e_explain(BROKEN_OFF, "the pooled connection had ended");
         }
-        self.fall_back(ctx, Unavailable::Unreachable)
+        if !reused {
+            attempt.connected();
+        }
+        Ok(())
+    }
+
+    /// Connecting took time. Nothing has been sent yet, so a rollback meanwhile still counts.
+    ///
+    /// # Errors
+    /// When the decision is void; it is then made anew.
+    pub(crate) fn before_sending(&self, ctx: &mut RequestContext) -> Result<()> {
+        if let Some(routed) = &ctx.routed
+            && !routed.decision.is_current(self.control.snapshot().get(routed.route))
+        {
+            ctx.tries.broken_off = Some(BrokenOff::Superseded);
+            return Error::e_explain(BROKEN_OFF, "rolled back while connecting");
+        }
+        Ok(())
+    }
+
+    /// Notes that the address could not be connected to. `true` when there is another try.
+    pub(crate) fn connect_failed(&self, session: &Session, ctx: &mut RequestContext, error: &Error) -> bool {
+        let Some(mut attempt) = ctx.tries.attempt.take() else { return false };
+        let now = Instant::now();
+        attempt.connect_failed(error, now);
+        self.metrics.connect_failed(attempt.upstream().id);
+        ctx.tries.failed_at.push(attempt.address());
+        if attempt.upstream().has_other_than(&ctx.tries.failed_at) && attempt.upstream().may_repeat(now) {
+            ctx.tries.repeated += 1;
+            return true;
+        }
+        self.fall_back(ctx, Unavailable::Unreachable) || self.repeats(&attempt, session, ctx, FailureKind::Connect, now)
+    }
+
+    /// Judges the header of an answer.
+    ///
+    /// # Errors
+    /// When the request is repeated instead; nothing of the answer reaches the client.
+    pub(crate) fn answer_arrived(
+        &self,
+        session: &Session,
+        ctx: &mut RequestContext,
+        answer: &ResponseHeader,
+    ) -> Result<()> {
+        if answer.status.is_informational() && answer.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        let now = Instant::now();
+        ctx.upstream_latency = ctx.upstream_chosen.map(|chosen| now.duration_since(chosen));
+        let Some(mut attempt) = ctx.tries.attempt.take() else { return Ok(()) };
+        let failure = FailureKind::of_answer(answer.status.as_u16(), &answer.headers);
+        attempt.ended(failure, now);
+        let again = failure.is_some_and(|kind| self.repeats(&attempt, session, ctx, kind, now));
+        if again {
+            ctx.tries.failed_at.push(attempt.address());
+            ctx.tries.broken_off = Some(BrokenOff::Answer);
+            return Err(Error::explain(BROKEN_OFF, format!("answered with {}", answer.status)).into_up());
+        }
+        // In flight until the whole answer has passed.
+        ctx.tries.attempt = Some(attempt);
+        Ok(())
+    }
+
+    /// Judges an error after the connection was made. `true` when there is another try.
+    pub(crate) fn try_failed(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        error: &Error,
+        reused: bool,
+    ) -> bool {
+        if ctx.tries.broken_off.is_some() {
+            return true;
+        }
+        if ctx.tries.answer_begun || *error.esource() != ErrorSource::Upstream {
+            return false;
+        }
+        let replayable = !session.as_ref().retry_buffer_truncated();
+        if error.retry == RetryType::Decided(true) {
+            // The upstream said that it has not looked at the request: an HTTP/2 stream that it refused, or
+            // that came after its GOAWAY (RFC 9113, section 8.7).
+            return replayable;
+        }
+        let gone_stale = reused && error.retry == RetryType::ReusedOnly;
+        if gone_stale {
+            // It ended between the look at it and the sending. What was sent may have arrived, so this is
+            // for methods that may act twice only; and it says nothing about the upstream.
+            return replayable && session.req_header().method.is_idempotent();
+        }
+        let Some(mut attempt) = ctx.tries.attempt.take() else { return false };
+        let kind = match error.etype() {
+            ErrorType::ReadTimedout | ErrorType::WriteTimedout => FailureKind::Timeout,
+            _ => FailureKind::Reset,
+        };
+        let now = Instant::now();
+        // As long as the body is not through, it may be the client that was slow.
+        if session.as_mut().is_body_done() {
+            attempt.ended(Some(kind), now);
+        }
+        if self.repeats(&attempt, session, ctx, kind, now) {
+            ctx.tries.failed_at.push(attempt.address());
+            return true;
+        }
+        false
+    }
+
+    /// Whether the route repeats the request after this failure, and the budget lets it; then prepares
+    /// for it.
+    fn repeats(
+        &self,
+        attempt: &Attempt,
+        session: &Session,
+        ctx: &mut RequestContext,
+        kind: FailureKind,
+        now: Instant,
+    ) -> bool {
+        let Some(routed) = &ctx.routed else { return false };
+        let Some(policy) = &self.control.table().get(routed.route).resilience.retries else { return false };
+        let method: &Method = &session.req_header().method;
+        let failed = FailedTry {
+            kind,
+            method,
+            repeated: ctx.tries.repeated,
+            replayable: !session.as_ref().retry_buffer_truncated(),
+            answer_begun: ctx.tries.answer_begun,
+        };
+        if !policy.repeats(failed) || !attempt.upstream().may_repeat(now) {
+            return false;
+        }
+        ctx.tries.pause = Some(policy.pause(ctx.tries.repeated, rand::random()));
+        ctx.tries.repeated += 1;
+        true
     }
 
     /// Decides for legacy where the candidate takes no request and the route allows it. `false` when
@@ -72,8 +261,8 @@ impl Gateway {
         let upstream = routed.decision.upstream;
         let route = self.control.table().get(routed.route);
         let allowed = route.resilience.fallback_on.contains(why);
-        let Some(fallback) = allowed.then(|| routed.decision.fall_back(route)).flatten() else {
-            ctx.unavailable = Some((upstream, why));
+        let Some(fallback) = allowed.then(|| routed.decision.fall_back(route, why.reason())).flatten() else {
+            ctx.tries.unavailable = Some((upstream, why));
             return false;
         };
         tracing::debug!(
@@ -82,7 +271,8 @@ impl Gateway {
         );
         self.metrics.fell_back(routed.route);
         routed.decision = fallback;
-        ctx.tried.clear();
+        ctx.tries.failed_at.clear();
+        ctx.tries.repeated = 0;
         true
     }
 }

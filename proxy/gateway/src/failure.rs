@@ -8,7 +8,7 @@ use crate::{answer::Answer, gateway::Gateway, refusal::Refusal, request_context:
 impl Gateway {
     /// What to answer when a request could not be served; nothing when the client is gone.
     pub(crate) fn failure_answer(&self, error: &Error, ctx: &RequestContext) -> Option<Answer> {
-        if let Some((upstream, why)) = ctx.unavailable {
+        if let Some((upstream, why)) = ctx.tries.unavailable {
             return Some(Answer::unavailable(&self.upstreams.get(upstream).name, why));
         }
         let answer = match (error.esource(), error.etype()) {

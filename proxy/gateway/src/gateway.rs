@@ -9,7 +9,7 @@ use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     protocols::Digest,
-    proxy::{FailToProxy, ProxyHttp, Session},
+    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
 };
 
@@ -35,9 +35,6 @@ pub(crate) const OWN_PATHS: [&str; 3] = ["/health", "/livez", "/readyz"];
 
 /// The status that log and metrics show for a client that went away before its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-
-/// A decision for the candidate was made void before anything was sent.
-const SUPERSEDED: ErrorType = ErrorType::Custom("DecisionSuperseded");
 
 /// The data plane.
 pub struct Gateway {
@@ -88,33 +85,29 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        self.next_attempt(ctx)
+        self.next_attempt(ctx).await
     }
 
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
+        reused: bool,
         _peer: &HttpPeer,
-        _connection: RawFd,
+        connection: RawFd,
         _digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        if let Some(attempt) = &ctx.attempt {
-            attempt.connected();
-        }
-        Ok(())
+        self.connected(ctx, connection, reused)
     }
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        // Nothing was sent, so any method may be tried elsewhere.
-        error.set_retry(self.connect_failed(ctx, &error));
+        error.set_retry(self.connect_failed(session, ctx, &error));
         error
     }
 
@@ -124,13 +117,7 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        // Connecting took time. Nothing has been sent yet, so a rollback meanwhile still counts.
-        if let Some(routed) = &ctx.routed
-            && !routed.decision.is_current(self.control.snapshot().get(routed.route))
-        {
-            ctx.superseded = true;
-            return Error::e_explain(SUPERSEDED, "rolled back while connecting");
-        }
+        self.before_sending(ctx)?;
         if let Some(routed) = &ctx.routed {
             self.control.table().get(routed.route).request_headers.edit_request(request)?;
             if let Some(target) = &routed.rewritten {
@@ -175,26 +162,18 @@ impl ProxyHttp for Gateway {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("Peer: {peer}"));
-        let repeatable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-        if ctx.superseded {
-            error.set_retry(true);
-        } else if repeatable {
-            // Only what failed because a pooled connection had gone stale.
-            error.retry.decide_reuse(client_reused);
-        } else {
-            error.set_retry(false);
-        }
+        let again = self.try_failed(session, ctx, &error, client_reused);
+        error.set_retry(again);
         error
     }
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
-        _answer: &mut ResponseHeader,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        ctx.upstream_latency = ctx.upstream_chosen.map(|chosen| chosen.elapsed());
-        Ok(())
+        self.answer_arrived(session, ctx, answer)
     }
 
     async fn response_filter(
@@ -203,6 +182,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        ctx.tries.answer_begun = true;
         if self.draining.has_begun() {
             session.set_keepalive(None);
         }
@@ -233,6 +213,17 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &RequestContext,
+        _: &Error,
+        context: ProxyWarnLogContext,
+    ) -> bool {
+        // A metric counts them; under an outage lines would be too many.
+        context == ProxyWarnLogContext::UpstreamRetry
+    }
+
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
         let written = session.response_written().map(|answer| answer.status.as_u16());
         let status = match error {
@@ -251,6 +242,8 @@ impl ProxyHttp for Gateway {
         }
         let route = ctx.routed.as_ref().map(|routed| self.control.table().get(routed.route));
         let decision = ctx.routed.as_ref().map(|routed| routed.decision);
+        let unavailable = ctx.tries.unavailable.map(|(_, why)| why.code());
+        let reason = ctx.refusal.or(unavailable).or(decision.map(|decision| decision.reason.as_str()));
         let request = session.req_header();
         if let Some(span) = ctx.span.take() {
             self.tracing.end(span, &request.method, route, decision, status);
@@ -263,7 +256,7 @@ impl ProxyHttp for Gateway {
             route: route.map(|route| route.name.as_str()),
             key: ctx.routed.as_ref().and_then(|routed| routed.key.as_deref()),
             side: decision.map(|decision| decision.side.as_str()),
-            reason: ctx.refusal.or(decision.map(|decision| decision.reason.as_str())).unwrap_or("invalid_request"),
+            reason: reason.unwrap_or("invalid_request"),
             status: status.unwrap_or(0),
             latency,
             upstream: ctx.upstream_latency,

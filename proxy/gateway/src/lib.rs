@@ -56,6 +56,7 @@ pub use config::{
     UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
 pub use config::{ApiKeysConfig, JwtConfig, Require, RouteAuthConfig};
+pub use config::{BreakerConfig, EjectionConfig, RetriesConfig, RetryBudgetConfig};
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use control::{
@@ -70,7 +71,7 @@ pub use limit::{
 pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
 pub use request_host::{HostProblem, canonical_host};
 pub use request_path::{PathParameters, PathProblem, RequestPath};
-pub use resilience::{FallbackCase, FallbackOn, Resilience};
+pub use resilience::{FailureKind, FailureKinds, FallbackCase, FallbackOn, Resilience, RetryPolicy};
 pub use rollout::{
     BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RolloutDocument, RouteState,
     Snapshot, Stage, Weight, WeightProblem,

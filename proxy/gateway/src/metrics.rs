@@ -60,6 +60,24 @@ pub mod names {
     pub const AUTH_KEY_REFRESHES: &str = "gateway_auth_key_refreshes_total";
     /// Connections that could not be made, by upstream.
     pub const CONNECT_FAILURES: &str = "gateway_upstream_connect_failures_total";
+    /// Requests in flight to an upstream.
+    pub const UPSTREAM_IN_FLIGHT: &str = "gateway_upstream_in_flight";
+    /// Addresses of an upstream.
+    pub const UPSTREAM_ADDRESSES: &str = "gateway_upstream_addresses";
+    /// Addresses of an upstream that are left out or on probation.
+    pub const UPSTREAM_EJECTED: &str = "gateway_upstream_ejected_addresses";
+    /// Addresses left out for a while because they failed, by upstream.
+    pub const EJECTIONS: &str = "gateway_upstream_ejections_total";
+    /// The circuit breaker of an upstream: 0 closed, 1 on probation, 2 open.
+    pub const BREAKER_STATE: &str = "gateway_breaker_state";
+    /// Openings of the circuit breaker, by upstream.
+    pub const BREAKER_OPENED: &str = "gateway_breaker_opened_total";
+    /// Tries that an upstream did not take, by upstream and why: `overloaded`, `open`.
+    pub const UPSTREAM_REFUSED: &str = "gateway_upstream_refused_total";
+    /// Tries after one that failed, by upstream and outcome: `retried`, `budget_exhausted`.
+    pub const RETRIES: &str = "gateway_retries_total";
+    /// Pooled connections that had ended before they were used, by upstream.
+    pub const STALE_CONNECTIONS: &str = "gateway_upstream_stale_connections_total";
     /// 1 while an upstream answers its health probe, by upstream.
     pub const UPSTREAM_HEALTHY: &str = "gateway_upstream_healthy";
     /// The share of keys on the candidate, in percent, by route.

@@ -1,7 +1,7 @@
 //! What the gateway knows about one request while it serves it.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,13 +17,8 @@ use telemetry::TraceContext;
 use tokio::sync::Notify;
 
 use crate::{
-    auth::Identity,
-    client_address::Peer,
-    decision::RouteDecision,
-    limit::LimitFields,
-    rollout::Bucket,
-    route_table::{RouteId, UpstreamId},
-    upstream::{Attempt, Unavailable},
+    auth::Identity, client_address::Peer, decision::RouteDecision, dispatch::Tries, limit::LimitFields,
+    rollout::Bucket, route_table::RouteId,
 };
 
 /// One request, from its header to the end of its answer.
@@ -56,14 +51,7 @@ pub struct RequestContext {
     pub(crate) upstream_chosen: Option<Instant>,
     /// From then to the header of its answer.
     pub(crate) upstream_latency: Option<Duration>,
-    /// The try to serve it that is going on.
-    pub(crate) attempt: Option<Attempt>,
-    /// The addresses of its upstream that could not be reached, or failed.
-    pub(crate) tried: Vec<SocketAddr>,
-    /// The upstream that took it no more, and why, once there was no other.
-    pub(crate) unavailable: Option<(UpstreamId, Unavailable)>,
-    /// The decision was made void between choosing the upstream and sending the header.
-    pub(crate) superseded: bool,
+    pub(crate) tries: Tries,
     _in_flight: InFlight,
 }
 
@@ -98,10 +86,7 @@ impl RequestContext {
             kept_body_sent: false,
             upstream_chosen: None,
             upstream_latency: None,
-            attempt: None,
-            tried: Vec::new(),
-            unavailable: None,
-            superseded: false,
+            tries: Tries::default(),
             _in_flight: in_flight,
         }
     }

@@ -142,7 +142,8 @@ impl Parts {
     fn new(config: &Config, tracing: Tracing, program: Program, mut sockets: Sockets) -> Result<Self, RunError> {
         let table = Arc::new(config.route_table());
         let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
-        let upstreams = Upstreams::new(config)?;
+        let upstreams = Arc::new(Upstreams::new(config)?);
+        upstreams.register(prometheus::default_registry())?;
         let policies = Arc::new(config.limits.policies());
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
         let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
@@ -155,7 +156,7 @@ impl Parts {
         Ok(Self {
             public: listener::endpoints(&config.http, certificates.as_ref(), &mut open)?,
             auth: Arc::new(Authenticator::new(config, prometheus::default_registry())?),
-            upstreams: Arc::new(upstreams),
+            upstreams: upstreams,
             certificates,
             admin: open(Role::Admin, config.admin.bind)?,
             control: Arc::new(control),

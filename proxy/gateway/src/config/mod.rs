@@ -4,6 +4,7 @@ mod auth;
 mod http2;
 mod jwt;
 mod limits;
+mod retries;
 mod rollout;
 mod route_parts;
 mod routes;
@@ -25,11 +26,13 @@ pub use auth::{ApiKeysConfig, AuthConfig, Require, RouteAuthConfig};
 pub use http2::Http2Config;
 pub use jwt::JwtConfig;
 pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
+pub use retries::RetriesConfig;
 pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
 pub use routes::RouteConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
 pub use upgrade::UpgradeConfig;
+pub use upstream::{BreakerConfig, EjectionConfig, RetryBudgetConfig};
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
 use crate::{client_address, request_path::PathParameters, route_table::RouteTable};
@@ -127,7 +130,7 @@ impl Default for HttpConfig {
             write_timeout: HumanDuration::from_secs(60),
             keepalive_timeout: HumanDuration::from_secs(60),
             upstream_pool_size: 512,
-            max_attempts: 3,
+            max_attempts: 5,
             served_by_header: true,
             trusted_proxies: Vec::new(),
             path_parameters: PathParameters::Refuse,
@@ -275,6 +278,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A request needs its first try, its fallback and its repetitions.
+    fn validate_attempts(&self, report: &mut Report) {
+        for (index, route) in self.routes.iter().enumerate() {
+            let repeated = route.retries.as_ref().map_or(0, |retries| retries.attempts);
+            let needed = usize::try_from(repeated).unwrap_or(usize::MAX).saturating_add(2);
+            if repeated > 0 && needed > self.http.max_attempts {
+                let message = format!(
+                    "with the first try and a fallback that is more than http.max_attempts = {}",
+                    self.http.max_attempts
+                );
+                let fix = format!("write http.max_attempts = {needed}, or fewer attempts here");
+                report.problem(&format!("routes[{index}].retries.attempts"), message, fix);
+            }
+        }
+    }
+}
+
 impl Validate for Config {
     fn validate(&self, report: &mut Report) {
         report.nested("http", |report| self.http.validate(report));
@@ -289,6 +310,7 @@ impl Validate for Config {
         report.nested("limits", |report| self.limits.validate(report));
         self.limits.check_routes(&self.routes, report);
         self.auth.check_routes(&self.routes, report);
+        self.validate_attempts(report);
         routes::build(&self.routes, &self.upstream_names(), report);
         if self.routes.is_empty() {
             report.problem("routes", "no route is configured, so nothing would be served", "add a [[routes]] table");

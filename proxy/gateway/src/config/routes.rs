@@ -7,7 +7,10 @@ use layered_config::{ByteSize, HumanDuration, Report};
 use serde::Deserialize;
 
 use super::auth::RouteAuthConfig;
-use super::route_parts::{self, ExpectedConfig, HeaderEditsConfig};
+use super::{
+    retries::RetriesConfig,
+    route_parts::{self, ExpectedConfig, HeaderEditsConfig},
+};
 use crate::{
     gateway::OWN_PATHS,
     resilience::{FallbackCase, Resilience},
@@ -72,6 +75,8 @@ pub struct RouteConfig {
     pub fallback: bool,
     /// When it does; [`crate::FallbackOn`] says what is best left out, and why.
     pub fallback_on: Option<Vec<FallbackCase>>,
+    /// How requests that failed are sent again; not at all unless given.
+    pub retries: Option<RetriesConfig>,
     /// What sets the route's keys apart from other routes'. Routes with the same salt and key move
     /// the same keys together. The route's name unless given.
     pub salt: Option<String>,
@@ -163,7 +168,11 @@ impl RouteConfig {
             report.problem("fallback_on", "`fallback` is off", "remove it, or write fallback = true");
         }
         let fallback_on = self.fallback_on.as_ref().map(|cases| cases.iter().copied().collect());
-        Resilience { fallback_on: fallback_on.unwrap_or_default() }
+        let mut retries = None;
+        if let Some(config) = &self.retries {
+            report.nested("retries", |report| retries = Some(config.compile(report)));
+        }
+        Resilience { fallback_on: fallback_on.unwrap_or_default(), retries }
     }
 
     fn hosts(&self, report: &mut Report) -> Vec<HostPattern> {

@@ -123,7 +123,7 @@ impl Upstream {
     /// A peer with a probe's patience.
     fn probe_peer(&self, address: &Address) -> HttpPeer {
         let timeout = Some(self.config.health_timeout.get());
-        let mut peer = self.template.peer(address.at);
+        let mut peer = self.template.peer(address.at, false);
         peer.options.connection_timeout = timeout;
         peer.options.total_connection_timeout = timeout;
         peer.options.read_timeout = timeout;

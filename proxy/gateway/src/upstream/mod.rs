@@ -1,48 +1,73 @@
-//! The sides that requests are sent to: their addresses, what may be in flight to them, and how to
-//! connect.
+//! The sides that requests are sent to: their addresses, which of them takes a request, how much may be
+//! in flight, when failures keep requests away, and how to connect.
+//!
+//! Two circuits ([`circuit`]) watch what requests meet, never the health probe. That of an *address* leaves
+//! it out while others serve (passive outlier detection). That of the *upstream*, its breaker, is
+//! there when configured, and keeps every request away.
 
 mod address;
 mod attempt;
 mod balance;
 mod capacity;
+mod circuit;
 mod health;
+mod metrics;
 mod peer;
+mod pooled_connection;
 mod resolve;
 mod tls;
 mod view;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 
 pub(crate) use attempt::Attempt;
+pub(crate) use circuit::{CircuitSettings, FailureShare};
 pub use health::HealthProbe;
 pub use tls::UpstreamTlsProblem;
 pub(crate) use view::UpstreamView;
 
 use crate::{
     config::{Config, HostPort, UpstreamConfig},
+    decision::Reason,
+    resilience::RetryBudget,
     route_table::UpstreamId,
 };
 use address::{Address, AddressSet};
+use attempt::Tickets;
 use capacity::Capacity;
+use circuit::{Change, Gate, Outcome, Ticket};
+use metrics::{CounterFamilies, UpstreamCounters};
 use peer::PeerTemplate;
 
 /// One upstream.
 pub struct Upstream {
     /// Its name in configuration.
     pub name: String,
-    id: UpstreamId,
+    pub(crate) id: UpstreamId,
     config: UpstreamConfig,
     hosts: Vec<HostPort>,
     /// As the hosts resolve now.
     addresses: ArcSwap<AddressSet>,
     capacity: Capacity,
+    breaker: Option<Gate>,
+    /// Held while an address is being left out.
+    ejecting: Mutex<()>,
+    budget: RetryBudget,
+    counters: UpstreamCounters,
     template: PeerTemplate,
 }
 
 /// Every upstream, by id.
-pub struct Upstreams(Vec<Arc<Upstream>>);
+pub struct Upstreams {
+    all: Vec<Arc<Upstream>>,
+    families: CounterFamilies,
+}
 
 /// An upstream that cannot be connected to by TLS.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +83,35 @@ pub struct UpstreamError {
 /// Why an upstream takes no request now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unavailable {
-    /// None of its names resolves, or none of its addresses could be reached.
+    /// None of its names resolves, or none of its addresses could be connected to.
     Unreachable,
     /// As many requests as may be are in flight to it.
     Overloaded,
+    /// Its circuit breaker is open.
+    Open {
+        /// For at least this much longer.
+        retry_after: Duration,
+    },
+}
+
+impl Unavailable {
+    /// The code in answer and log.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "upstream_unreachable",
+            Self::Overloaded => "upstream_overloaded",
+            Self::Open { .. } => "upstream_unavailable",
+        }
+    }
+
+    /// The reason of a decision for legacy because of it.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Unreachable => Reason::Fallback,
+            Self::Overloaded => Reason::Overload,
+            Self::Open { .. } => Reason::Breaker,
+        }
+    }
 }
 
 impl Upstreams {
@@ -70,36 +120,46 @@ impl Upstreams {
     /// # Errors
     /// When an upstream's TLS files cannot be used.
     pub fn new(config: &Config) -> Result<Self, UpstreamError> {
+        let families = CounterFamilies::new();
         let upstreams = config.upstreams.iter().enumerate().map(|(index, (name, upstream))| {
-            let upstream = Upstream::new(UpstreamId(index), name, upstream);
+            let upstream = Upstream::new(UpstreamId(index), name, upstream, families.of(name));
             upstream.map(Arc::new).map_err(|source| UpstreamError { upstream: name.clone(), source })
         });
-        upstreams.collect::<Result<_, _>>().map(Self)
+        Ok(Self { all: upstreams.collect::<Result<_, _>>()?, families })
     }
 
     /// The upstream with this id.
     #[must_use]
     pub fn get(&self, id: UpstreamId) -> &Arc<Upstream> {
-        &self.0[id.index()]
+        &self.all[id.index()]
     }
 
     /// Every upstream with its id.
     pub fn iter(&self) -> impl Iterator<Item = (UpstreamId, &Arc<Upstream>)> {
-        self.0.iter().map(|upstream| (upstream.id, upstream))
+        self.all.iter().map(|upstream| (upstream.id, upstream))
     }
 }
 
 impl Upstream {
-    fn new(id: UpstreamId, name: &str, config: &UpstreamConfig) -> Result<Self, UpstreamTlsProblem> {
+    fn new(
+        id: UpstreamId,
+        name: &str,
+        config: &UpstreamConfig,
+        counters: UpstreamCounters,
+    ) -> Result<Self, UpstreamTlsProblem> {
         let hosts = config.host_ports();
+        let now = Instant::now();
         let literals = hosts.iter().filter_map(HostPort::literal);
-        let addresses = AddressSet::default().reconciled(literals, config.max_concurrent_per_address);
         Ok(Self {
             name: name.to_owned(),
             id,
+            addresses: ArcSwap::from_pointee(AddressSet::default().reconciled(literals, config)),
             hosts,
-            addresses: ArcSwap::from_pointee(addresses),
             capacity: Capacity::new(config.max_concurrent),
+            breaker: config.breaker.as_ref().map(|breaker| Gate::new(breaker.settings(), now)),
+            ejecting: Mutex::new(()),
+            budget: RetryBudget::new(config.retry_budget.settings(), now),
+            counters,
             template: PeerTemplate::new(id, config)?,
             config: config.clone(),
         })
@@ -117,50 +177,91 @@ impl Upstream {
         self.addresses.load().iter().any(|address| address.is_healthy())
     }
 
-    /// Begins to serve a request by the least loaded address, and not by one that it has `tried` while
-    /// there is another.
-    pub(crate) fn begin(self: &Arc<Self>, tried: &[SocketAddr]) -> Result<Attempt, Unavailable> {
-        if !self.capacity.try_enter() {
-            return Err(Unavailable::Overloaded);
+    /// Begins a try, the first of a request or another, by the least loaded address; not by one that it
+    /// failed at while there is another, nor by one that is left out.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        failed_at: &[SocketAddr],
+        first: bool,
+        now: Instant,
+    ) -> Result<Attempt, Unavailable> {
+        if first {
+            self.budget.deposit();
         }
-        match self.pick(tried) {
-            Ok(address) => Ok(Attempt::new(self.clone(), address)),
+        let breaker = self.breaker.as_ref().map(|breaker| breaker.admit(now)).transpose();
+        let breaker = breaker.map_err(|refused| {
+            self.counters.refused_open.inc();
+            Unavailable::Open { retry_after: refused.retry_after }
+        })?;
+        match self.enter(failed_at, now) {
+            Ok((entered, address)) => Ok(Attempt::new(self.clone(), entered, Tickets { breaker, address })),
             Err(unavailable) => {
-                self.capacity.leave();
+                if let Some((breaker, ticket)) = self.breaker.as_ref().zip(breaker) {
+                    breaker.record(ticket, Outcome::Unknown, now, || true);
+                }
+                if unavailable == Unavailable::Overloaded {
+                    self.counters.refused_overloaded.inc();
+                }
                 Err(unavailable)
             }
         }
     }
 
-    /// Whether it has an address that is not among these.
-    pub(crate) fn has_other_than(&self, tried: &[SocketAddr]) -> bool {
-        self.addresses.load().iter().any(|address| !tried.contains(&address.at))
+    /// Enters its capacity and that of an address.
+    fn enter(&self, failed_at: &[SocketAddr], now: Instant) -> Result<(Arc<Address>, Ticket), Unavailable> {
+        if !self.capacity.try_enter() {
+            return Err(Unavailable::Overloaded);
+        }
+        let entered = self.enter_address(failed_at, now);
+        if entered.is_err() {
+            self.capacity.leave();
+        }
+        entered
     }
 
-    /// Picks an address and enters its capacity.
-    fn pick(&self, tried: &[SocketAddr]) -> Result<Arc<Address>, Unavailable> {
+    fn enter_address(&self, failed_at: &[SocketAddr], now: Instant) -> Result<(Arc<Address>, Ticket), Unavailable> {
         let addresses = self.addresses.load();
         if addresses.len() == 0 {
             return Err(Unavailable::Unreachable);
         }
-        let fresh = |address: &Address| !tried.contains(&address.at);
-        let any = |_: &Address| true;
-        let picked = if tried.is_empty() { None } else { enter_least_loaded(&addresses, fresh) };
-        picked.or_else(|| enter_least_loaded(&addresses, any)).ok_or(Unavailable::Overloaded)
+        if !failed_at.is_empty()
+            && let Some(entered) = addresses.enter_least_loaded(now, |address| !failed_at.contains(&address.at))
+        {
+            return Ok(entered);
+        }
+        addresses.enter_least_loaded(now, |_| true).ok_or(Unavailable::Overloaded)
     }
-}
 
-/// Enters the capacity of the least loaded address of those.
-fn enter_least_loaded(addresses: &AddressSet, of: impl Fn(&Address) -> bool) -> Option<Arc<Address>> {
-    let load = |place: usize| {
-        let address = addresses.get(place);
-        (of(address) && !address.capacity.is_full()).then(|| address.capacity.in_flight())
-    };
-    // Somebody else may take the last room of the one picked; then it has none, and another is picked.
-    while let Some(place) = balance::least_loaded(addresses.len(), load) {
-        if addresses.get(place).capacity.try_enter() {
-            return Some(addresses.get(place).clone());
+    /// Whether it has an address that is not among these.
+    pub(crate) fn has_other_than(&self, failed_at: &[SocketAddr]) -> bool {
+        self.addresses.load().iter().any(|address| !failed_at.contains(&address.at))
+    }
+
+    /// Asks its budget for one more try of a request that failed.
+    pub(crate) fn may_repeat(&self, now: Instant) -> bool {
+        let allowed = self.budget.withdraw(now);
+        let counter = if allowed { &self.counters.retried } else { &self.counters.budget_exhausted };
+        counter.inc();
+        allowed
+    }
+
+    fn ejecting(&self) -> MutexGuard<'_, ()> {
+        self.ejecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may_eject_another(&self) -> bool {
+        let addresses = self.addresses.load();
+        addresses.ejected() < self.config.ejection.max_ejected(addresses.len())
+    }
+
+    fn breaker_changed(&self, change: Option<Change>) {
+        match change {
+            Some(Change::Opened(open_for)) => {
+                self.counters.breaker_opened.inc();
+                tracing::warn!(upstream = %self.name, open_ms = open_for.as_millis(), "circuit breaker opened");
+            }
+            Some(Change::Closed) => tracing::info!(upstream = %self.name, "circuit breaker closed"),
+            None => {}
         }
     }
-    None
 }

@@ -42,11 +42,12 @@ impl PeerTemplate {
         Ok(Self { options, tls, group: id.index() as u64 })
     }
 
-    /// A peer at this address.
-    pub(crate) fn peer(&self, at: SocketAddr) -> HttpPeer {
+    /// A peer at this address; in a group of its own, so that no connection is there for it, if it shall
+    /// be connected to anew.
+    pub(crate) fn peer(&self, at: SocketAddr, anew: bool) -> HttpPeer {
         let name = self.tls.as_ref().map_or("", UpstreamTls::server_name);
         let mut peer = HttpPeer::new(at, self.tls.is_some(), name.to_owned());
-        peer.group_key = self.group;
+        peer.group_key = if anew { rand::random() } else { self.group };
         peer.options = self.options.clone();
         if let Some(tls) = &self.tls {
             tls.apply(&mut peer);

@@ -40,7 +40,7 @@ impl Resolved {
 impl Upstream {
     fn set_addresses(&self, wanted: impl Iterator<Item = SocketAddr>) {
         let before = self.addresses.load();
-        let after = before.reconciled(wanted, self.config.max_concurrent_per_address);
+        let after = before.reconciled(wanted, &self.config);
         let same = before.len() == after.len() && before.iter().zip(after.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
         if !same {
             let addresses: Vec<_> = after.iter().map(|address| address.at).collect();

@@ -22,9 +22,11 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::oneshot,
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What an instance does with a request, health probes excepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ struct Counts {
 
 struct State {
     behaviour: Mutex<Behaviour>,
+    last_body: Mutex<Bytes>,
     counts: Counts,
 }
 
@@ -68,7 +71,8 @@ pub struct Instance {
     pub address: SocketAddr,
     wire: Wire,
     state: Arc<State>,
-    serving: Option<JoinHandle<()>>,
+    /// Dropping the sender ends it.
+    serving: Option<(oneshot::Sender<Infallible>, JoinHandle<()>)>,
 }
 
 impl Instance {
@@ -77,7 +81,11 @@ impl Instance {
     }
 
     pub fn speaking(wire: Wire, behaviour: Behaviour) -> Self {
-        let state = Arc::new(State { behaviour: Mutex::new(behaviour), counts: Counts::default() });
+        let state = Arc::new(State {
+            behaviour: Mutex::new(behaviour),
+            last_body: Mutex::default(),
+            counts: Counts::default(),
+        });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut instance = Self { address, wire, state, serving: None };
         instance.revive();
@@ -88,11 +96,11 @@ impl Instance {
         *self.state.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Ends the listener and every connection.
+    /// Ends the listener and every connection; on return they have ended.
     pub async fn kill(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            serving.abort();
-            let _ = serving.await;
+        if let Some((stop, serving)) = self.serving.take() {
+            drop(stop);
+            serving.await.unwrap();
         }
     }
 
@@ -103,7 +111,9 @@ impl Instance {
         socket.bind(self.address).unwrap();
         let listener = socket.listen(1_024).unwrap();
         self.address = listener.local_addr().unwrap();
-        self.serving = Some(tokio::spawn(serve(listener, self.wire.clone(), self.state.clone())));
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, self.wire.clone(), self.state.clone(), stopped));
+        self.serving = Some((stop, serving));
     }
 
     pub fn connections(&self) -> usize {
@@ -119,6 +129,12 @@ impl Instance {
         self.state.counts.body_bytes.load(Ordering::Acquire)
     }
 
+    /// Length and hash of the latest body.
+    pub fn last_body(&self) -> (usize, u64) {
+        let body = self.state.last_body.lock().unwrap();
+        (body.len(), xxh3_64(&body))
+    }
+
     pub fn in_flight(&self) -> usize {
         self.state.counts.in_flight.load(Ordering::Acquire)
     }
@@ -129,16 +145,7 @@ impl Instance {
     }
 }
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
-            serving.abort();
-        }
-    }
-}
-
-async fn serve(listener: TcpListener, wire: Wire, state: Arc<State>) {
-    // Ends with the task, and the connections with it.
+async fn serve(listener: TcpListener, wire: Wire, state: Arc<State>, mut stopped: oneshot::Receiver<Infallible>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -148,8 +155,10 @@ async fn serve(listener: TcpListener, wire: Wire, state: Arc<State>) {
                 connections.spawn(connection(stream, wire.clone(), state.clone()));
             }
             Some(_) = connections.join_next() => {}
+            _ = &mut stopped => break,
         }
     }
+    connections.shutdown().await;
 }
 
 async fn connection(stream: TcpStream, wire: Wire, state: Arc<State>) {
@@ -195,6 +204,7 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> io::Result<Res
     let version = request.version();
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     state.counts.body_bytes.fetch_add(body.len(), Ordering::AcqRel);
+    *state.last_body.lock().unwrap() = body;
     state.counts.requests.fetch_add(1, Ordering::AcqRel);
     let behaviour = *state.behaviour.lock().unwrap();
     let status = match behaviour {

@@ -1,7 +1,9 @@
 //! What upstreams do to the gateway, and the gateway to them.
 
 mod capacity;
+mod circuits;
 mod protocols;
+mod retries;
 
 use crate::harness::{Gateway, Instance, TOKEN};
 
@@ -42,4 +44,12 @@ candidate = "candidate"
         legacy.address
     );
     Gateway::start(&config, "[routes.invoke]\npercent = 100\n")
+}
+
+/// The value of the first series that begins like this; of the candidate's when only a name is given.
+async fn metric(gateway: &Gateway, series: &str) -> i64 {
+    let wanted = if series.contains('{') { series.to_owned() } else { format!("{series}{{upstream=\"candidate\"}}") };
+    let metrics = gateway.metrics().await;
+    let line = metrics.lines().find(|line| line.starts_with(&wanted));
+    line.unwrap_or_else(|| panic!("no {wanted} in\n{metrics}")).rsplit(' ').next().unwrap().parse().unwrap()
 }

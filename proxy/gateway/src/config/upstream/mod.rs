@@ -1,14 +1,20 @@
 //! Settings of one upstream. Every limit is explicit: pingora's own defaults are none.
 
+mod breaker;
 mod host_port;
 mod http2;
+mod retry_budget;
 mod tls;
 
 use layered_config::{HumanDuration, Report, Validate};
 use serde::Deserialize;
 
+use crate::resilience::{FailureKind, FailureKinds};
+
+pub use breaker::{BreakerConfig, EjectionConfig};
 pub use host_port::HostPort;
 pub use http2::UpstreamHttp2Config;
+pub use retry_budget::RetryBudgetConfig;
 pub use tls::UpstreamTlsConfig;
 
 const ADDRESS_FIX: &str = "write host and port, such as \"127.0.0.1:8081\" or \"[::1]:8081\"";
@@ -32,6 +38,14 @@ pub struct UpstreamConfig {
     pub max_concurrent: Option<u32>,
     /// The most requests in flight to one of its addresses; none unless given.
     pub max_concurrent_per_address: Option<u32>,
+    /// What counts as a failure: `connect`, `timeout`, `reset`, `grpc_unavailable`, `429`, `500` to `599`.
+    pub failures: FailureKinds,
+    /// When an address is left out for a while.
+    pub ejection: EjectionConfig,
+    /// The circuit breaker of the whole upstream; none unless given.
+    pub breaker: Option<BreakerConfig>,
+    /// How much may be sent again.
+    pub retry_budget: RetryBudgetConfig,
     /// The longest a connection may take to be made, with its TLS handshake.
     pub connect_timeout: HumanDuration,
     /// The longest the upstream may be silent within an answer, or before it.
@@ -72,6 +86,18 @@ impl Default for UpstreamConfig {
             http2: UpstreamHttp2Config::default(),
             max_concurrent: None,
             max_concurrent_per_address: None,
+            failures: FailureKinds::new([
+                FailureKind::Connect,
+                FailureKind::Timeout,
+                FailureKind::Reset,
+                FailureKind::GrpcUnavailable,
+                FailureKind::Status(502),
+                FailureKind::Status(503),
+                FailureKind::Status(504),
+            ]),
+            ejection: EjectionConfig::default(),
+            breaker: None,
+            retry_budget: RetryBudgetConfig::default(),
             connect_timeout: HumanDuration::from_secs(1),
             read_timeout: HumanDuration::from_secs(60),
             write_timeout: HumanDuration::from_secs(30),
@@ -155,6 +181,11 @@ impl Validate for UpstreamConfig {
             report.nested("tls", |report| tls.validate(report));
         }
         report.nested("http2", |report| self.http2.validate(report));
+        report.nested("ejection", |report| self.ejection.validate(report));
+        report.nested("retry_budget", |report| self.retry_budget.validate(report));
+        if let Some(breaker) = &self.breaker {
+            report.nested("breaker", |report| breaker.validate(report));
+        }
         if self.health_path.parse::<http::uri::PathAndQuery>().is_err() || !self.health_path.starts_with('/') {
             report.problem("health_path", "it is no path", "write a path such as \"/health\"");
         }

@@ -1,14 +1,25 @@
 //! What a route does when the upstream of a request's side does not serve it.
 
+mod failure_kind;
+mod retry;
+mod retry_budget;
+
 use serde::Deserialize;
 
 use crate::upstream::Unavailable;
+
+pub use failure_kind::{FailureKind, FailureKinds};
+pub(crate) use retry::FailedTry;
+pub use retry::RetryPolicy;
+pub(crate) use retry_budget::{BudgetSettings, RetryBudget};
 
 /// The means of one route.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resilience {
     /// When a request that was not sent to the candidate goes to legacy, on a route with a fallback.
     pub fallback_on: FallbackOn,
+    /// When a request that failed is sent again.
+    pub retries: Option<RetryPolicy>,
 }
 
 /// When a request that was not sent to the candidate goes to legacy.
@@ -22,11 +33,13 @@ pub struct FallbackOn {
     pub unreachable: bool,
     /// It has as many requests in flight as it may.
     pub overloaded: bool,
+    /// Its circuit breaker is open.
+    pub open: bool,
 }
 
 impl Default for FallbackOn {
     fn default() -> Self {
-        Self { unreachable: true, overloaded: false }
+        Self { unreachable: true, overloaded: false, open: true }
     }
 }
 
@@ -35,6 +48,7 @@ impl FallbackOn {
         match why {
             Unavailable::Unreachable => self.unreachable,
             Unavailable::Overloaded => self.overloaded,
+            Unavailable::Open { .. } => self.open,
         }
     }
 }
@@ -47,15 +61,18 @@ pub enum FallbackCase {
     Unreachable,
     /// [`FallbackOn::overloaded`]
     Overloaded,
+    /// [`FallbackOn::open`]
+    Open,
 }
 
 impl FromIterator<FallbackCase> for FallbackOn {
     fn from_iter<T: IntoIterator<Item = FallbackCase>>(cases: T) -> Self {
-        let mut on = Self { unreachable: false, overloaded: false };
+        let mut on = Self { unreachable: false, overloaded: false, open: false };
         for case in cases {
             match case {
                 FallbackCase::Unreachable => on.unreachable = true,
                 FallbackCase::Overloaded => on.overloaded = true,
+                FallbackCase::Open => on.open = true,
             }
         }
         on
