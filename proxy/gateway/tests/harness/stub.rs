@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -60,10 +61,11 @@ impl Stub {
         self.runtime = Some(runtime);
     }
 
-    /// Ends every connection and the listener at once.
+    /// Ends every connection and the listener; on return they have ended.
     pub fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // A runtime must not be waited for from within another.
+            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5))).join().unwrap();
         }
     }
 

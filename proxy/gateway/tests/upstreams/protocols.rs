@@ -129,7 +129,7 @@ async fn a_certificate_that_is_not_trusted_is_no_upstream_and_is_named() {
         let status = gateway.status().await;
         let told = status["upstreams"][0]["addresses"][0]["problem"].as_str().unwrap().to_owned();
         assert!(told.contains(problem), "{told}");
-        assert!(gateway.log().contains("upstream address cannot be reached"));
+        eventually("the log says so", async || gateway.log().contains("upstream address cannot be reached")).await;
     }
     let candidate = Instance::speaking(pki.server(&["http/1.1"], false), Behaviour::Answer(200));
     let unchecked = format!("address = \"{}\"\n[upstreams.candidate.tls]\nverify = false", candidate.address);
