@@ -19,6 +19,9 @@ use crate::{
     route_table::{JsonKey, JsonPointer, KeyInput, KeySource, MatchInput, Route},
 };
 
+/// What fits into a few packets that are on their way already.
+const SHORT_BODY_BYTES: usize = 16 * 1024;
+
 impl Gateway {
     /// Admits a request, or says why not. Nothing has been sent to any upstream yet.
     pub(crate) async fn admit(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<(), Refused> {
@@ -101,6 +104,15 @@ impl Gateway {
         let fits = header_bytes + request.raw_path().len() <= self.config.header_limit.as_usize();
         if fits { Ok(()) } else { Err(Refusal::HeaderTooLarge) }
     }
+}
+
+/// Whether all that the client still sends of this request is so little that it is read and dropped. A
+/// client that waits to be told to send its body may never send it.
+pub(crate) fn has_short_body(request: &RequestHeader) -> bool {
+    let headers = &request.headers;
+    let length = headers.get(header::CONTENT_LENGTH).map_or(Some(0), |value| value.to_str().ok()?.parse().ok());
+    let declared = !headers.contains_key(header::TRANSFER_ENCODING) && !headers.contains_key(header::EXPECT);
+    declared && length.is_some_and(|length: usize| length <= SHORT_BODY_BYTES)
 }
 
 /// A body that says of itself that it is too long is not read.

@@ -15,6 +15,7 @@ use pingora::{
 
 use crate::{
     access_log::{AccessLog, Line},
+    admission::has_short_body,
     answer::Answer,
     auth::Authenticator,
     client_address::TrustedProxies,
@@ -76,8 +77,10 @@ impl ProxyHttp for Gateway {
             }),
         };
         let Some(answer) = answer else { return Ok(false) };
-        if answer.status().is_client_error() {
-            // What follows on the connection may be a body that nobody wants to read.
+        let limited = answer.status() == StatusCode::TOO_MANY_REQUESTS;
+        if answer.status().is_client_error() && !(limited && has_short_body(session.req_header())) {
+            // What follows on the connection may be a body that nobody wants to read. But a client that
+            // is over its limit now goes on later, and connecting anew costs both sides more.
             session.set_keepalive(None);
         }
         answer.send(session, &ctx.request_id).await?;

@@ -66,10 +66,17 @@ async fn a_key_that_has_used_up_its_limit_is_told_when_to_come_back() {
 async fn a_split_does_not_double_a_limit_and_a_fallback_is_free() {
     let mut setup = Setup::with("limits = [\"per-function\"]", PER_FUNCTION, "");
     assert_eq!(setup.gateway.side_of("k").await, "legacy");
-    setup.gateway.set_weight(100.0).await;
-    assert_eq!(setup.gateway.side_of("k").await, "candidate");
     setup.candidate.kill();
+    setup.gateway.set_weight(100.0).await;
     assert_eq!(setup.gateway.side_of("k").await, "legacy", "two attempts, one of the limit");
+    setup.candidate.restart();
+    let mut probe = 0;
+    eventually("the candidate serves", async || {
+        probe += 1;
+        setup.gateway.side_of(&format!("probe-{probe}")).await == "candidate"
+    })
+    .await;
+    assert_eq!(setup.gateway.side_of("k").await, "candidate");
     assert_eq!(setup.gateway.invoke("k").await.status(), 429, "both sides together have had three");
 }
 
@@ -125,7 +132,14 @@ async fn the_document_changes_limits_and_pins_while_they_are_in_force() {
                     [limits.per-function]\nrate = \"5/h\"\nburst = 5\n\
                     [limits.per-function.overrides]\n\"big\" = { rate = \"9/s\", burst = 9 }\n";
     gateway.edit_rollout(document);
-    eventually("the document is in force", async || gateway.side_of("pinned").await == "candidate").await;
+    let mut probe = 0;
+    eventually("the document is in force", async || {
+        probe += 1;
+        let answer = gateway.invoke(&format!("probe-{probe}")).await;
+        header(&answer, "ratelimit-policy") == "\"per-function\";q=5;w=3600"
+    })
+    .await;
+    assert_eq!(gateway.side_of("pinned").await, "candidate");
     assert_eq!(gateway.side_of("free").await, "legacy");
     assert_eq!(statuses(&setup, "k", 3).await, [200, 200, 429], "what was used stays used");
     let answer = gateway.invoke("big").await;

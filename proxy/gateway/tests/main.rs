@@ -15,6 +15,7 @@ mod requests;
 mod rollback;
 mod routing;
 mod smuggling;
+mod shared_limits;
 mod split;
 mod tracing;
 mod upgrade;
