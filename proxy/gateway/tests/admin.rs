@@ -11,6 +11,12 @@ async fn only_the_token_opens_it() {
         (Method::GET, "/api/v1/routes"),
         (Method::GET, "/api/v1/status"),
         (Method::PUT, "/api/v1/routes/invoke/weight"),
+        (Method::GET, "/api/v1/routes/invoke/pins"),
+        (Method::PUT, "/api/v1/routes/invoke/pins/k"),
+        (Method::DELETE, "/api/v1/routes/invoke/pins/k"),
+        (Method::GET, "/api/v1/limits"),
+        (Method::PUT, "/api/v1/limits/per-function"),
+        (Method::DELETE, "/api/v1/limits/per-function/overrides/k"),
         (Method::POST, "/api/v1/routes/invoke/rollback"),
         (Method::POST, "/api/v1/rollback"),
     ] {

@@ -170,3 +170,86 @@ async fn a_rollback_takes_pins_to_the_candidate_away_and_keeps_the_others() {
     gateway.set_weight(100.0).await;
     assert_eq!([gateway.side_of("a").await, gateway.side_of("b").await], ["candidate", "legacy"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_pins_keys_and_sets_limits_and_keeps_what_a_person_wrote() {
+    let document =
+        "# ask blue first\n[routes.invoke]\npercent = 0 # not yet\n\n[limits.per-function] # tight\nrate = \"3/h\"\n";
+    let setup = Setup::with("limits = [\"per-function\"]", PER_FUNCTION, document);
+    let gateway = &setup.gateway;
+    let words = |mut body: Value| {
+        body["actor"] = json!("tester");
+        body["reason"] = json!("a test");
+        Some(body)
+    };
+    let pins = "/api/v1/routes/invoke/pins";
+    let pin = format!("{pins}/fn%2F1");
+    let (status, answer) = gateway.admin(Method::PUT, &pin, words(json!({ "side": "candidate" }))).await;
+    assert_eq!((status, &answer["from"], &answer["to"]), (200, &json!(null), &json!("candidate")), "{answer}");
+    assert_eq!((&answer["route"], &answer["key"]), (&json!("invoke"), &json!("fn/1")));
+    assert_eq!(gateway.admin(Method::GET, pins, None).await.1["pins"], json!([{ "key": "fn/1", "side": "candidate" }]));
+
+    let limit = "/api/v1/limits/per-function";
+    let body = words(json!({ "rate": "600/min", "burst": 100 }));
+    let (status, answer) = gateway.admin(Method::PUT, limit, body).await;
+    let (before, after) = (json!({ "rate": "3/h", "burst": 1 }), json!({ "rate": "600/min", "burst": 100 }));
+    assert_eq!((status, &answer["from"], &answer["to"]), (200, &before, &after), "{answer}");
+    let body = words(json!({ "rate": "1/h" }));
+    let (status, answer) = gateway.admin(Method::PUT, &format!("{limit}/overrides/tight"), body).await;
+    assert_eq!((status, &answer["to"]), (200, &json!({ "rate": "1/h", "burst": 1 })), "{answer}");
+    assert_eq!(statuses(&setup, "tight", 2).await, [200, 429]);
+    assert_eq!(statuses(&setup, "wide", 5).await, [200; 5]);
+    let expected = json!({ "policies": [{
+        "name": "per-function", "counts": "key", "configured": { "rate": "3/h", "burst": 3 },
+        "rate": "600/min", "burst": 100, "overrides": [{ "key": "tight", "rate": "1/h", "burst": 1 }],
+    }]});
+    assert_eq!(gateway.admin(Method::GET, "/api/v1/limits", None).await.1, expected);
+
+    let (status, answer) = gateway.admin(Method::DELETE, &pin, None).await;
+    assert_eq!((status, &answer["from"], &answer["to"]), (200, &json!("candidate"), &json!(null)), "{answer}");
+    gateway.admin(Method::DELETE, &format!("{limit}/overrides/tight"), None).await;
+    let (status, answer) = gateway.admin(Method::DELETE, limit, None).await;
+    assert_eq!((status, &answer["to"]), (200, &json!({ "rate": "3/h", "burst": 3 })), "{answer}");
+    let left = gateway.rollout();
+    assert!(left.contains("# ask blue first") && left.contains("# not yet") && left.contains("# tight"), "{left}");
+    assert!(!left.contains("fn/1") && !left.contains("600/min") && !left.contains("1/h"), "{left}");
+
+    for (method, path, body, status, code) in [
+        (Method::PUT, "/api/v1/routes/nope/pins/a", json!({ "side": "legacy" }), 404, "route_not_found"),
+        (Method::PUT, "/api/v1/routes/rest/pins/a", json!({ "side": "legacy" }), 409, "route_one_sided"),
+        (Method::PUT, "/api/v1/routes/invoke/pins/a", json!({ "side": "both" }), 400, "invalid_request"),
+        (Method::PUT, "/api/v1/routes/invoke/pins/a", json!({}), 400, "invalid_request"),
+        (Method::PUT, "/api/v1/limits/nope", json!({ "rate": "1/s" }), 404, "policy_not_found"),
+        (Method::PUT, limit, json!({ "rate": "1/m" }), 400, "invalid_request"),
+        (Method::PUT, limit, json!({ "rate": "1/s", "burst": 0 }), 400, "invalid_burst"),
+        (Method::PUT, limit, json!({ "burst": 1 }), 400, "invalid_request"),
+    ] {
+        let (got, answer) = gateway.admin(method, path, Some(body)).await;
+        assert_eq!((got, &answer["error"]), (status, &json!(code)), "{path} {answer}");
+    }
+    let long = format!("{pins}/{}", "k".repeat(1_025));
+    let (status, answer) = gateway.admin(Method::PUT, &long, words(json!({ "side": "legacy" }))).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_key")), "{answer}");
+    assert_eq!(gateway.rollout(), left, "nothing of that changed anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_over_its_limit_keeps_its_connection() {
+    let setup = Setup::with("limits = [\"per-function\"]", PER_FUNCTION, "");
+    let stream = tokio::net::TcpStream::connect(setup.gateway.http).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for expected in [200, 200, 200, 429, 429, 429] {
+        let request = hyper::Request::post("/f/k/invoke")
+            .header("host", "gateway")
+            .body(http_body_util::Full::new(bytes::Bytes::from_static(b"{\"a\":1}")))
+            .unwrap();
+        sender.ready().await.unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), expected);
+        http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+    }
+    drop(sender);
+    connection.await.unwrap().unwrap();
+}

@@ -147,7 +147,7 @@ fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
     })
 }
 
-fn find(state: &AdminState, name: &str) -> Result<RouteId, Refused> {
+pub(super) fn find(state: &AdminState, name: &str) -> Result<RouteId, Refused> {
     let missing = || Refused::new(StatusCode::NOT_FOUND, "route_not_found", format!("there is no route `{name}`"));
     state.control.table().by_name(name).ok_or_else(missing)
 }

@@ -6,6 +6,8 @@
 
 mod access;
 mod changes;
+mod limits;
+mod pins;
 mod rollout;
 mod upgrade;
 mod views;
@@ -80,6 +82,11 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/status", get(views::status))
         .route("/api/v1/routes/{name}/weight", put(changes::set_weight))
         .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
+        .route("/api/v1/routes/{name}/pins", get(pins::list))
+        .route("/api/v1/routes/{name}/pins/{key}", put(pins::pin).delete(pins::unpin))
+        .route("/api/v1/limits", get(limits::list))
+        .route("/api/v1/limits/{policy}", put(limits::set).delete(limits::unset))
+        .route("/api/v1/limits/{policy}/overrides/{key}", put(limits::set_override).delete(limits::unset_override))
         .route("/api/v1/rollback", post(changes::roll_back_all))
         .route("/api/v1/upgrade", post(upgrade::upgrade))
         .route("/api/v1/undo", post(rollout::undo))
