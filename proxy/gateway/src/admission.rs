@@ -1,9 +1,10 @@
 //! Whether a request is served, and by which side: the steps in their order, each a module's own work.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
-use http::header;
+use http::{Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
+use tokio::time::timeout;
 
 use crate::{
     auth::Identity,
@@ -21,6 +22,9 @@ use crate::{
 
 /// What fits into a few packets that are on their way already.
 const SHORT_BODY_BYTES: usize = 16 * 1024;
+
+/// How long that may take to arrive.
+const SHORT_BODY_WAIT: Duration = Duration::from_millis(500);
 
 impl Gateway {
     /// Admits a request, or says why not. Nothing has been sent to any upstream yet.
@@ -106,13 +110,21 @@ impl Gateway {
     }
 }
 
-/// Whether all that the client still sends of this request is so little that it is read and dropped. A
-/// client that waits to be told to send its body may never send it.
-pub(crate) fn has_short_body(request: &RequestHeader) -> bool {
+/// Reads and drops what the client still sends of this request, if that is little, so that the
+/// connection can be kept. `false` when it is not, or does not come at once: a client that waits to be
+/// told to send its body may never send it.
+pub(crate) async fn drop_short_body(session: &mut Session) -> bool {
+    let request = session.req_header();
     let headers = &request.headers;
     let length = headers.get(header::CONTENT_LENGTH).map_or(Some(0), |value| value.to_str().ok()?.parse().ok());
     let declared = !headers.contains_key(header::TRANSFER_ENCODING) && !headers.contains_key(header::EXPECT);
-    declared && length.is_some_and(|length: usize| length <= SHORT_BODY_BYTES)
+    let short = length.is_some_and(|length: usize| length <= SHORT_BODY_BYTES);
+    // A connection of HTTP/2 is kept whatever becomes of one request.
+    if !(declared && short && request.version <= Version::HTTP_11) {
+        return false;
+    }
+    let dropped = timeout(SHORT_BODY_WAIT, session.downstream_session.drain_request_body()).await;
+    dropped.is_ok_and(|read| read.is_ok())
 }
 
 /// A body that says of itself that it is too long is not read.

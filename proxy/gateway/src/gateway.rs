@@ -15,7 +15,7 @@ use pingora::{
 
 use crate::{
     access_log::{AccessLog, Line},
-    admission::has_short_body,
+    admission::drop_short_body,
     answer::Answer,
     auth::Authenticator,
     client_address::TrustedProxies,
@@ -78,7 +78,7 @@ impl ProxyHttp for Gateway {
         };
         let Some(answer) = answer else { return Ok(false) };
         let limited = answer.status() == StatusCode::TOO_MANY_REQUESTS;
-        if answer.status().is_client_error() && !(limited && has_short_body(session.req_header())) {
+        if answer.status().is_client_error() && !(limited && drop_short_body(session).await) {
             // What follows on the connection may be a body that nobody wants to read. But a client that
             // is over its limit now goes on later, and connecting anew costs both sides more.
             session.set_keepalive(None);
