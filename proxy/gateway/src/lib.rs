@@ -55,7 +55,7 @@ pub use config::{
     LogDestination, PostgresConfig, RolloutConfig, RouteConfig, StoreKind, TlsConfig, TlsVersion, UpgradeConfig,
     UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig,
 };
-pub use config::{ApiKeysConfig, JwtConfig, Require, RouteAuthConfig};
+pub use config::{AdminRole, AdminTokenConfig, ApiKeysConfig, JwtConfig, Require, RouteAuthConfig};
 pub use config::{BreakerConfig, EjectionConfig, RetriesConfig, RetryBudgetConfig};
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};

@@ -21,10 +21,10 @@ use tokio::{signal::unix::SignalKind, sync::Notify};
 
 use crate::{
     access_log::{AccessLog, Writer},
-    admin::{Admin, AdminState},
+    admin::{Admin, AdminState, Tokens},
     auth::{AuthError, Authenticator, KeyWatch},
     client_address::TrustedProxies,
-    config::Config,
+    config::{Config, TlsConfig},
     control::{Control, StartError, Watcher},
     gateway::Gateway,
     limit::{Limiter, LinkKeeper},
@@ -62,6 +62,9 @@ pub enum RunError {
     /// A certificate of the public listener cannot be used.
     #[error("http.tls: {0}")]
     Certificate(#[from] CertificateError),
+    /// A certificate of the admin listener cannot be used.
+    #[error("admin.tls: {0}")]
+    AdminCertificate(#[source] CertificateError),
     /// The access log cannot be opened.
     #[error("cannot open the access log {}", .path.display())]
     AccessLog {
@@ -131,6 +134,7 @@ struct Parts {
     access_log: AccessLog,
     writer: Writer,
     certificates: Option<Arc<Certificates>>,
+    admin_certificates: Option<Arc<Certificates>>,
     public: Vec<Endpoint>,
     admin: Bound,
     tracing: Tracing,
@@ -150,14 +154,14 @@ impl Parts {
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
-        let certificates = config.http.tls.as_ref().map(|tls| Certificates::load(&tls.certificates)).transpose()?;
-        let certificates = certificates.map(Arc::new);
+        let [certificates, admin_certificates] = load_certificates(config)?;
         let mut open = |role, address| sockets.open(role, address).map_err(|source| RunError::Bind { address, source });
         Ok(Self {
             public: listener::endpoints(&config.http, certificates.as_ref(), &mut open)?,
             auth: Arc::new(Authenticator::new(config, prometheus::default_registry())?),
             upstreams: upstreams,
             certificates,
+            admin_certificates,
             admin: open(Role::Admin, config.admin.bind)?,
             control: Arc::new(control),
             limiter,
@@ -195,6 +199,7 @@ impl Parts {
         let (upgrader, upgrades) = Upgrader::new(self.program, deadline, listeners.clone(), upgraded.clone());
         let admin = AdminState {
             config: config.admin.clone(),
+            tokens: Tokens::new(&config.admin),
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             upstreams: self.upstreams.clone(),
@@ -216,7 +221,12 @@ impl Parts {
             let reload = tls::Reload::new(certificates, tls_metrics.of("http"), tls.poll_interval.get());
             server.add_service(background_service("certificates", reload));
         }
-        server.add_service(background_service("admin", Admin::new(admin, self.admin.into_listener())));
+        if let Some((tls, certificates)) = config.admin.tls.as_ref().zip(self.admin_certificates.clone()) {
+            let reload = tls::Reload::new(certificates, tls_metrics.of("admin"), tls.poll_interval.get());
+            server.add_service(background_service("admin certificates", reload));
+        }
+        let admin = Admin::new(admin, self.admin.into_listener(), self.admin_certificates);
+        server.add_service(background_service("admin", admin));
         if let Some(keeper) = self.link_keeper {
             server.add_service(background_service("limits", keeper));
         }
@@ -233,6 +243,14 @@ impl Parts {
         let _ = ended.recv();
         Ok(self.writer)
     }
+}
+
+/// The certificates of the public listener and of the admin listener.
+pub(crate) fn load_certificates(config: &Config) -> Result<[Option<Arc<Certificates>>; 2], RunError> {
+    let load = |tls: &TlsConfig| Certificates::load(&tls.certificates).map(Arc::new);
+    let public = config.http.tls.as_ref().map(load).transpose()?;
+    let admin = config.admin.tls.as_ref().map(load).transpose().map_err(RunError::AdminCertificate)?;
+    Ok([public, admin])
 }
 
 fn server_conf(config: &Config) -> ServerConf {

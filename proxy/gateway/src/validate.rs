@@ -5,7 +5,11 @@ use std::{fmt, path::Path};
 use prometheus::Registry;
 
 use crate::{
-    auth::Authenticator, config::Config, control::StartError, rollout::RolloutDocument, run::RunError,
+    auth::Authenticator,
+    config::Config,
+    control::StartError,
+    rollout::RolloutDocument,
+    run::{RunError, load_certificates},
     upstream::Upstreams,
 };
 
@@ -33,11 +37,12 @@ impl fmt::Display for Summary {
 /// Checks the configuration and the rollout document it names.
 ///
 /// # Errors
-/// Every problem in the configuration; once that is valid, a TLS file that cannot be used, or every
-/// problem in the rollout document.
+/// Every problem in the configuration; once that is valid, a file with certificates or keys that cannot be
+/// used, or every problem in the rollout document.
 pub fn validate(config_file: &Path) -> Result<Summary, RunError> {
     let config = Config::load(config_file)?;
     Upstreams::new(&config)?;
+    load_certificates(&config)?;
     Authenticator::new(&config, &Registry::new())?;
     let table = config.route_table();
     let text = crate::control::read_document(&config.rollout.file).map_err(StartError::File)?;

@@ -5,6 +5,7 @@
 mod harness;
 
 mod admin;
+mod admin_access;
 mod auth;
 mod drain;
 mod fallback;

@@ -1,22 +1,47 @@
 //! Who may use the admin API.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
+use super::{AdminState, PLAN_PATH, Refused};
+use crate::config::AdminRole;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header, uri::Authority},
+    http::{HeaderMap, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use subtle::ConstantTimeEq;
 
-use super::{AdminState, Refused};
-
-/// Lets a request through that carries the token. The comparison takes as long whatever is wrong.
-pub(super) async fn require_token(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+/// Lets a request through whose token may do what it asks for, and notes whose token it is.
+pub(super) async fn require_token(State(state): State<Arc<AdminState>>, mut request: Request, next: Next) -> Response {
     let given = bearer(request.headers()).unwrap_or_default();
-    if bool::from(given.as_bytes().ct_eq(state.config.token.expose().as_bytes())) {
-        return next.run(request).await;
+    let Some(operator) = state.tokens.find(given) else { return wrong_token(&state, !given.is_empty()) };
+    let needed = needed_role(request.method(), request.uri().path());
+    if operator.role < needed {
+        tracing::warn!(operator = %operator.name, path = request.uri().path(), "an admin token that may only look");
+        let message = "this token may look and change nothing";
+        return Refused::new(StatusCode::FORBIDDEN, "forbidden", message).into_response();
+    }
+    request.extensions_mut().insert(operator.clone());
+    next.run(request).await
+}
+
+/// Looking is what changes nothing; a plan is posted for its length only.
+fn needed_role(method: &Method, path: &str) -> AdminRole {
+    let looks = method == Method::GET || method == Method::HEAD || path == PLAN_PATH;
+    if looks { AdminRole::View } else { AdminRole::Operate }
+}
+
+fn wrong_token(state: &AdminState, given: bool) -> Response {
+    // Who shows nothing has guessed nothing.
+    let wait = if given { state.tokens.count_wrong(Instant::now()) } else { None };
+    if let Some(wait) = wait {
+        let message = "too many wrong tokens; a right one still passes";
+        let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        return ([(header::RETRY_AFTER, seconds.to_string())], refused).into_response();
+    }
+    if given {
+        tracing::warn!("a wrong token was sent to the admin API");
     }
     let refused = Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", "send Authorization: Bearer TOKEN");
     ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
@@ -27,16 +52,19 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-/// Refuses a request that a web page may have caused: its `Host` names this machine by anything but
-/// a loopback name, or its `Origin` is another one.
-pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
+/// Refuses a request that a web page may have caused: one whose `Origin` is another, or whose `Host`
+/// names this machine by anything but a loopback name. With TLS the certificate takes the place of the
+/// second check: no browser takes it for a name of the page's choice.
+pub(super) async fn refuse_foreign(State(state): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let origin = request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
-    if !host.is_some_and(is_loopback) {
+    let tls = state.config.tls.is_some();
+    if !tls && !host.is_some_and(is_loopback) {
         let message = "Host must be a loopback address or localhost";
         return Refused::new(StatusCode::MISDIRECTED_REQUEST, "foreign_host", message).into_response();
     }
-    let own = |origin: &str| origin.strip_prefix("http://").is_some_and(|authority| Some(authority) == host);
+    let scheme = if tls { "https://" } else { "http://" };
+    let own = |origin: &str| origin.strip_prefix(scheme).is_some_and(|authority| Some(authority) == host);
     if !origin.is_none_or(own) {
         let message = "this API answers no other origin";
         return Refused::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response();

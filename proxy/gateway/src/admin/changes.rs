@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Extension, Path, State},
     http::{HeaderMap, StatusCode, header},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{AdminState, Refused};
+use super::{AdminState, Operator, Refused};
 use crate::{
     control::{Authorship, Change, ChangeError, Expect, Rollback, StoreError, chain, on_blocking_thread},
     rollout::Weight,
@@ -40,8 +40,8 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Who asks, once their words are found to be words.
-    pub(super) fn authorship(&self) -> Result<Authorship, Refused> {
+    /// Who asks, once their words are found to be words, beside whose token they sent.
+    pub(super) fn authorship(&self, operator: &Operator) -> Result<Authorship, Refused> {
         for words in [&self.actor, &self.reason] {
             if words.chars().count() > MAX_WORDS_CHARS || words.chars().any(char::is_control) {
                 let message = format!("actor and reason have at most {MAX_WORDS_CHARS} characters, on one line");
@@ -49,7 +49,7 @@ impl Note {
             }
         }
         let or_unknown = |text: &String| if text.is_empty() { "not given".to_owned() } else { text.clone() };
-        Ok(Authorship::new(or_unknown(&self.actor), or_unknown(&self.reason), "operate"))
+        Ok(Authorship::new(or_unknown(&self.actor), or_unknown(&self.reason), &operator.name))
     }
 
     /// The revision in the body, or else in `If-Match`.
@@ -73,6 +73,7 @@ impl Note {
 /// `PUT /api/v1/routes/{name}/weight`
 pub(super) async fn set_weight(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -81,7 +82,7 @@ pub(super) async fn set_weight(
     let request: WeightRequest = read(&body)?;
     let to = Weight::from_percent(request.percent)
         .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))?;
-    let (by, expect) = (request.note.authorship()?, request.note.expect(&headers)?);
+    let (by, expect) = (request.note.authorship(&operator)?, request.note.expect(&headers)?);
     let control = state.control.clone();
     let changed = on_blocking_thread(move || control.change(&Change::Weight { route, to }, &by, expect)).await?;
     Ok(Json(json!({
@@ -97,6 +98,7 @@ pub(super) async fn set_weight(
 /// `POST /api/v1/routes/{name}/rollback`
 pub(super) async fn roll_back(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -105,27 +107,29 @@ pub(super) async fn roll_back(
     if !state.control.table().get(route).sides.is_split() {
         return Err(ChangeError::OneSided(name).into());
     }
-    take_back(&state, vec![route], &headers, &body).await
+    take_back(&state, vec![route], &operator, &headers, &body).await
 }
 
 /// `POST /api/v1/rollback`
 pub(super) async fn roll_back_all(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let all = state.control.table().iter().map(|(id, _)| id).collect();
-    take_back(&state, all, &headers, &body).await
+    take_back(&state, all, &operator, &headers, &body).await
 }
 
 async fn take_back(
     state: &AdminState,
     routes: Vec<RouteId>,
+    operator: &Operator,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Json<Value>, Refused> {
     let note: Note = read_or_default(body)?;
-    let (by, expect) = (note.authorship()?, note.expect(headers)?);
+    let (by, expect) = (note.authorship(operator)?, note.expect(headers)?);
     let control = state.control.clone();
     let rollback = on_blocking_thread(move || control.roll_back_expecting(&routes, &by, expect)).await?;
     Ok(Json(rollback_answer(state, &rollback)))

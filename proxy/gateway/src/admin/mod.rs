@@ -1,18 +1,21 @@
 //! The admin API: what the operator's command line talks to, on a listener of its own.
 //!
-//! It listens on loopback only, wants a token, and refuses requests that a browser may have been
-//! tricked into sending: a `Host` that is no loopback name (DNS rebinding), or any `Origin` but its
-//! own.
+//! It listens on loopback only, unless it speaks TLS; it wants a token, whose role says whether its
+//! holder may change anything, and whose name goes into the history; and it refuses requests that a
+//! browser may have been tricked into sending: a `Host` that is no loopback name (DNS rebinding), or any
+//! `Origin` but its own.
 
 mod access;
 mod changes;
 mod limits;
 mod pins;
 mod rollout;
+mod tls_listener;
+mod tokens;
 mod upgrade;
 mod views;
 
-use std::{net::TcpListener, sync::Arc, time::Instant};
+use std::{io, net::TcpListener, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use axum::{
@@ -27,7 +30,16 @@ use chrono::{DateTime, Utc};
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
 use serde_json::Value;
 
-use crate::{config::AdminConfig, control::Control, metrics::Metrics, upgrade::UpgradeRequests, upstream::Upstreams};
+use crate::{
+    config::AdminConfig,
+    control::Control,
+    metrics::Metrics,
+    tls::{self, Certificates},
+    upgrade::UpgradeRequests,
+    upstream::Upstreams,
+};
+use tls_listener::TlsListener;
+pub(crate) use tokens::{Operator, Tokens};
 
 /// The longest body of a change: a number and two sentences.
 const BODY_LIMIT_BYTES: usize = 16 * 1024;
@@ -35,15 +47,20 @@ const BODY_LIMIT_BYTES: usize = 16 * 1024;
 /// The longest body with a document. JSON at most doubles the text that people write.
 const DOCUMENT_LIMIT_BYTES: usize = 2 * 1024 * 1024;
 
+/// What shows what a document would change.
+const PLAN_PATH: &str = "/api/v1/rollout/plan";
+
 /// The admin API and its listener.
 pub struct Admin {
     state: Arc<AdminState>,
     listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// What the handlers work on.
 pub(crate) struct AdminState {
     pub(crate) config: AdminConfig,
+    pub(crate) tokens: Tokens,
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) upstreams: Arc<Upstreams>,
@@ -53,24 +70,32 @@ pub(crate) struct AdminState {
 }
 
 impl Admin {
-    /// Serves the API on this listener, which must not block.
-    pub(crate) fn new(state: AdminState, listener: TcpListener) -> Self {
-        Self { state: Arc::new(state), listener }
+    /// Serves the API on this listener, which must not block, over TLS if there are certificates.
+    pub(crate) fn new(state: AdminState, listener: TcpListener, certificates: Option<Arc<Certificates>>) -> Self {
+        Self { state: Arc::new(state), listener, certificates }
+    }
+
+    async fn serve(&self, stopped: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
+        let router = router(self.state.clone());
+        match self.state.config.tls.as_ref().zip(self.certificates.clone()) {
+            None => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
+            Some((tls, certificates)) => {
+                let config = tls::server_config(tls, certificates, &[tls::HTTP1]);
+                let listener = TlsListener::new(listener, config, tls.handshake_timeout.get())?;
+                axum::serve(listener, router).with_graceful_shutdown(stopped).await
+            }
+        }
     }
 }
 
 #[async_trait]
 impl BackgroundService for Admin {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
-        let listener = match listener {
-            Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "the admin API is not served"),
-        };
         let stopped = async move {
             let _ = shutdown.wait_for(|stopping| *stopping).await;
         };
-        if let Err(error) = axum::serve(listener, router(self.state.clone())).with_graceful_shutdown(stopped).await {
+        if let Err(error) = self.serve(stopped).await {
             tracing::error!(%error, "the admin API ended");
         }
     }
@@ -110,7 +135,7 @@ fn router(state: Arc<AdminState>) -> Router {
         .method_not_allowed_fallback(|| async {
             Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the resource has no such method")
         })
-        .layer(middleware::from_fn(access::refuse_foreign))
+        .layer(middleware::from_fn_with_state(state.clone(), access::refuse_foreign))
         .with_state(state)
 }
 
@@ -118,7 +143,7 @@ fn router(state: Arc<AdminState>) -> Router {
 fn documents() -> Router<Arc<AdminState>> {
     Router::new()
         .route("/api/v1/rollout", get(rollout::show).put(rollout::replace))
-        .route("/api/v1/rollout/plan", post(rollout::plan))
+        .route(PLAN_PATH, post(rollout::plan))
         .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT_BYTES))
 }
 

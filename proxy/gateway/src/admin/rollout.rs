@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Query, State},
+    extract::{Extension, Query, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    AdminState, Refused,
+    AdminState, Operator, Refused,
     changes::{Note, read, read_or_default},
 };
 use crate::control::{Change, Changed, HistoryError, HistoryQuery, on_blocking_thread};
@@ -86,11 +86,12 @@ pub(super) async fn plan(State(state): State<Arc<AdminState>>, body: Bytes) -> R
 /// `PUT /api/v1/rollout`
 pub(super) async fn replace(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let request: DocumentRequest = read(&body)?;
-    let (by, expect) = (request.note.authorship()?, request.note.expect(&headers)?);
+    let (by, expect) = (request.note.authorship(&operator)?, request.note.expect(&headers)?);
     let control = state.control.clone();
     let change = Change::Document(request.document);
     let changed = on_blocking_thread(move || control.change(&change, &by, expect)).await?;
@@ -100,11 +101,12 @@ pub(super) async fn replace(
 /// `POST /api/v1/undo`
 pub(super) async fn undo(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let request: UndoRequest = read_or_default(&body)?;
-    let (by, expect) = (request.note.authorship()?, request.note.expect(&headers)?);
+    let (by, expect) = (request.note.authorship(&operator)?, request.note.expect(&headers)?);
     let control = state.control.clone();
     let undo = move || control.undo(request.revision, request.confirm, &by, expect);
     Ok(Json(changed_answer(&on_blocking_thread(undo).await?)))

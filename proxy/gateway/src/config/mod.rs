@@ -1,5 +1,6 @@
 //! The static configuration: listeners, upstreams, routes. What moves is in the rollout document.
 
+mod admin;
 mod auth;
 mod http2;
 mod jwt;
@@ -18,10 +19,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use layered_config::{ByteSize, HumanDuration, Problems, Report, Secret, Sources, Validate};
+use layered_config::{ByteSize, HumanDuration, Problems, Report, Sources, Validate};
 use serde::Deserialize;
 use telemetry::TelemetryConfig;
 
+pub use admin::{AdminConfig, AdminRole, AdminTokenConfig};
 pub use auth::{ApiKeysConfig, AuthConfig, Require, RouteAuthConfig};
 pub use http2::Http2Config;
 pub use jwt::JwtConfig;
@@ -36,9 +38,6 @@ pub use upstream::{BreakerConfig, EjectionConfig, RetryBudgetConfig};
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
 use crate::{client_address, request_path::PathParameters, route_table::RouteTable};
-
-/// An admin token shorter than this can be guessed.
-const MIN_TOKEN_BYTES: usize = 16;
 
 /// Everything the gateway is configured with. Environment variables start with `GATEWAY__`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -177,45 +176,6 @@ impl Validate for HttpConfig {
     }
 }
 
-/// The admin listener.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminConfig {
-    /// A loopback address and port; port 0 takes a free one.
-    pub bind: SocketAddr,
-    /// What callers send as `Authorization: Bearer TOKEN`.
-    pub token: Secret,
-    /// Whether `GET /metrics` needs the token too.
-    pub metrics_need_token: bool,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 9901)), token: Secret::default(), metrics_need_token: false }
-    }
-}
-
-impl Validate for AdminConfig {
-    fn validate(&self, report: &mut Report) {
-        if !self.bind.ip().is_loopback() {
-            report.problem(
-                "bind",
-                "the admin API has no TLS, so it listens on a loopback address only",
-                "write \"127.0.0.1:9901\", and reach it from elsewhere through a tunnel",
-            );
-        }
-        let token = self.token.expose();
-        let fix = "make one with `openssl rand -hex 24`, and set it here or as GATEWAY__ADMIN__TOKEN";
-        if token.is_empty() {
-            report.problem("token", "it is required and not set", fix);
-        } else if token.len() < MIN_TOKEN_BYTES {
-            report.problem("token", format!("it is shorter than {MIN_TOKEN_BYTES} bytes"), fix);
-        } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            report.problem("token", "it holds characters that no header can carry", fix);
-        }
-    }
-}
-
 /// Where the access log goes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -257,7 +217,7 @@ impl Config {
         config.rollout.relative_to(folder);
         config.access_log.file = folder.join(&config.access_log.file);
         config.auth.resolve(folder);
-        if let Some(tls) = &mut config.http.tls {
+        for tls in [&mut config.http.tls, &mut config.admin.tls].into_iter().flatten() {
             tls.resolve(folder);
         }
         config.upgrade.pid_file = config.upgrade.pid_file.map(|file| folder.join(file));
