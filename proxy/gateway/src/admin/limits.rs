@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Extension, Path, State},
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    AdminState, Refused,
+    AdminState, Operator, Refused,
     changes::{Note, read, read_or_default},
     pins::checked_key,
 };
@@ -70,45 +70,49 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Value> {
 /// `PUT /api/v1/limits/{policy}`
 pub(super) async fn set(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path(policy): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let (quota, note) = quota(&body)?;
-    change(&state, policy, None, Some(quota), (&note, &headers)).await
+    change(&state, policy, None, Some(quota), (&note, &operator, &headers)).await
 }
 
 /// `DELETE /api/v1/limits/{policy}`: back to what is configured. Overrides stay.
 pub(super) async fn unset(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path(policy): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let note = read_or_default(&body)?;
-    change(&state, policy, None, None, (&note, &headers)).await
+    change(&state, policy, None, None, (&note, &operator, &headers)).await
 }
 
 /// `PUT /api/v1/limits/{policy}/overrides/{key}`
 pub(super) async fn set_override(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path((policy, key)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let (quota, note) = quota(&body)?;
-    change(&state, policy, Some(key), Some(quota), (&note, &headers)).await
+    change(&state, policy, Some(key), Some(quota), (&note, &operator, &headers)).await
 }
 
 /// `DELETE /api/v1/limits/{policy}/overrides/{key}`. Without such an override nothing changes.
 pub(super) async fn unset_override(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path((policy, key)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let note = read_or_default(&body)?;
-    change(&state, policy, Some(key), None, (&note, &headers)).await
+    change(&state, policy, Some(key), None, (&note, &operator, &headers)).await
 }
 
 fn quota(body: &[u8]) -> Result<(Quota, Note), Refused> {
@@ -123,12 +127,12 @@ async fn change(
     policy: String,
     key: Option<String>,
     quota: Option<Quota>,
-    (note, headers): (&Note, &HeaderMap),
+    (note, operator, headers): (&Note, &Operator, &HeaderMap),
 ) -> Result<Json<Value>, Refused> {
     let missing = || Refused::new(StatusCode::NOT_FOUND, "policy_not_found", format!("there is no policy `{policy}`"));
     let id = state.control.policies().by_name(&policy).ok_or_else(missing)?;
     key.as_deref().map_or(Ok(()), checked_key)?;
-    let (by, expect) = (note.authorship()?, note.expect(headers)?);
+    let (by, expect) = (note.authorship(operator)?, note.expect(headers)?);
     let (control, change) = (state.control.clone(), Change::Limit { policy: policy.clone(), key: key.clone(), quota });
     let changed = on_blocking_thread(move || control.change(&change, &by, expect)).await?;
     Ok(Json(json!({

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Extension, Path, State},
     http::{HeaderMap, StatusCode},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    AdminState, Refused,
+    AdminState, Operator, Refused,
     changes::{Note, find, read, read_or_default},
 };
 use crate::{
@@ -44,23 +44,25 @@ pub(super) async fn list(
 /// `PUT /api/v1/routes/{name}/pins/{key}`
 pub(super) async fn pin(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path((name, key)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let request: PinRequest = read(&body)?;
-    set(&state, name, key, Some(request.side), (&request.note, &headers)).await
+    set(&state, name, key, Some(request.side), (&request.note, &operator, &headers)).await
 }
 
 /// `DELETE /api/v1/routes/{name}/pins/{key}`. Without such a pin nothing changes.
 pub(super) async fn unpin(
     State(state): State<Arc<AdminState>>,
+    Extension(operator): Extension<Operator>,
     Path((name, key)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Refused> {
     let note = read_or_default(&body)?;
-    set(&state, name, key, None, (&note, &headers)).await
+    set(&state, name, key, None, (&note, &operator, &headers)).await
 }
 
 async fn set(
@@ -68,11 +70,11 @@ async fn set(
     name: String,
     key: String,
     side: Option<Side>,
-    (note, headers): (&Note, &HeaderMap),
+    (note, operator, headers): (&Note, &Operator, &HeaderMap),
 ) -> Result<Json<Value>, Refused> {
     let route = find(state, &name)?;
     checked_key(&key)?;
-    let (by, expect) = (note.authorship()?, note.expect(headers)?);
+    let (by, expect) = (note.authorship(operator)?, note.expect(headers)?);
     let (control, change) = (state.control.clone(), Change::Pin { route, key: key.clone(), side });
     let changed = on_blocking_thread(move || control.change(&change, &by, expect)).await?;
     Ok(Json(json!({
