@@ -147,7 +147,7 @@ impl Gateway {
         attempt.connect_failed(error, now);
         self.metrics.connect_failed(attempt.upstream().id);
         ctx.tries.failed_at.push(attempt.address());
-        if attempt.upstream().has_other_than(&ctx.tries.failed_at) && attempt.upstream().may_repeat(now) {
+        if attempt.upstream().has_other_than(&ctx.tries.failed_at, now) && attempt.upstream().may_repeat(now) {
             ctx.tries.repeated += 1;
             return true;
         }

@@ -159,7 +159,7 @@ impl Parts {
         Ok(Self {
             public: listener::endpoints(&config.http, certificates.as_ref(), &mut open)?,
             auth: Arc::new(Authenticator::new(config, prometheus::default_registry())?),
-            upstreams: upstreams,
+            upstreams,
             certificates,
             admin_certificates,
             admin: open(Role::Admin, config.admin.bind)?,

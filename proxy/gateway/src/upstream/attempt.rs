@@ -6,7 +6,7 @@ use super::{
     Upstream,
     address::Address,
     circuit::{Change, Outcome, Ticket},
-    pooled_connection,
+    pooled_connection::{self, Use},
 };
 use crate::{config::UpstreamProtocol, resilience::FailureKind};
 
@@ -43,10 +43,13 @@ impl Attempt {
         self.upstream.template.peer(self.address.at, anew)
     }
 
-    /// Whether a connection from the pool has ended. On HTTP/2 pingora reads all the time, and knows.
+    /// Whether a connection from the pool has ended.
     pub(crate) fn has_ended(&self, connection: RawFd) -> bool {
-        let ended =
-            self.upstream.config.protocol == UpstreamProtocol::Http1 && pooled_connection::has_ended(connection);
+        let used = match self.upstream.config.protocol {
+            UpstreamProtocol::Http1 => Use::Alone,
+            UpstreamProtocol::H2 | UpstreamProtocol::H2c => Use::Shared,
+        };
+        let ended = pooled_connection::has_ended(connection, used);
         if ended {
             self.upstream.counters.stale_connections.inc();
         }

@@ -57,8 +57,8 @@ async fn probe_forever(upstream: Arc<Upstream>, metrics: Arc<Metrics>, id: Upstr
         let _ = time::timeout(timeout, resolved.refresh(&upstream)).await;
         let before = upstream.is_healthy();
         let mut probes = JoinSet::new();
-        for address in upstream.addresses.load().iter().cloned() {
-            let (upstream, connector) = (upstream.clone(), connector.clone());
+        for address in upstream.addresses.load().iter() {
+            let (upstream, address, connector) = (upstream.clone(), address.clone(), connector.clone());
             probes.spawn(async move {
                 // Connecting and reading have this limit each.
                 let answers = time::timeout(timeout * 2, upstream.answers(&address, &connector));

@@ -232,9 +232,9 @@ impl Upstream {
         addresses.enter_least_loaded(now, |_| true).ok_or(Unavailable::Overloaded)
     }
 
-    /// Whether it has an address that is not among these.
-    pub(crate) fn has_other_than(&self, failed_at: &[SocketAddr]) -> bool {
-        self.addresses.load().iter().any(|address| !failed_at.contains(&address.at))
+    /// Whether it has an address that is neither among these nor left out.
+    pub(crate) fn has_other_than(&self, failed_at: &[SocketAddr], now: Instant) -> bool {
+        self.addresses.load().iter().any(|address| !failed_at.contains(&address.at) && address.gate.would_admit(now))
     }
 
     /// Asks its budget for one more try of a request that failed.

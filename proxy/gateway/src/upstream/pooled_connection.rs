@@ -8,13 +8,35 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Whether the other end has closed or reset this idle HTTP/1 connection, or has sent what nobody asked
-/// for. `connection` must be open, as pingora's is while it asks.
-pub(super) fn has_ended(connection: RawFd) -> bool {
+/// How a connection is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// By one request after the other. Whatever can be read in between is an end, which reads as no
+    /// bytes, or what nobody asked for.
+    Alone,
+    /// By many at once: there may be something to read at any time.
+    Shared,
+}
+
+impl Use {
+    /// What tells that it has ended. A reset is told unasked.
+    fn signs(self) -> PollFlags {
+        match self {
+            Self::Alone => PollFlags::POLLIN,
+            #[cfg(target_os = "linux")]
+            Self::Shared => PollFlags::from_bits_retain(nix::libc::POLLRDHUP),
+            #[cfg(not(target_os = "linux"))]
+            Self::Shared => PollFlags::empty(),
+        }
+    }
+}
+
+/// Whether the other end has closed or reset this connection. It must be open on this side, as pingora's
+/// is while it asks.
+pub(super) fn has_ended(connection: RawFd, used: Use) -> bool {
     // SAFETY: pingora owns the connection, and keeps it open for longer than this call.
     let connection = unsafe { BorrowedFd::borrow_raw(connection) };
-    // An end can be read too, as no bytes; a reset is told unasked.
-    let mut asked = [PollFd::new(connection, PollFlags::POLLIN)];
+    let mut asked = [PollFd::new(connection, used.signs())];
     // What cannot be asked is left to the request to find out.
     poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
 }
@@ -38,20 +60,22 @@ mod tests {
     #[test]
     fn an_idle_connection_has_not_ended() {
         let (near, _far) = connection();
-        assert!(!has_ended(near.as_raw_fd()));
+        assert!(!has_ended(near.as_raw_fd(), Use::Alone) && !has_ended(near.as_raw_fd(), Use::Shared));
     }
 
     #[test]
     fn a_closed_one_has() {
         let (near, far) = connection();
         drop(far);
-        assert!(has_ended(near.as_raw_fd()));
+        assert!(has_ended(near.as_raw_fd(), Use::Alone));
+        #[cfg(target_os = "linux")]
+        assert!(has_ended(near.as_raw_fd(), Use::Shared));
     }
 
     #[test]
-    fn one_with_unasked_bytes_is_of_no_more_use() {
+    fn one_with_unasked_bytes_is_of_no_more_use_unless_it_is_shared() {
         let (near, mut far) = connection();
         far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").expect("it is open");
-        assert!(has_ended(near.as_raw_fd()));
+        assert!(has_ended(near.as_raw_fd(), Use::Alone) && !has_ended(near.as_raw_fd(), Use::Shared));
     }
 }

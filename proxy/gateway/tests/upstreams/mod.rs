@@ -4,6 +4,7 @@ mod capacity;
 mod circuits;
 mod protocols;
 mod retries;
+mod settings;
 
 use crate::harness::{Gateway, Instance, TOKEN};
 

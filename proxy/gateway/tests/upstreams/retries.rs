@@ -1,7 +1,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{addresses, metric, start};
-use crate::harness::{Behaviour, Instance};
+use crate::harness::{Behaviour, Instance, Wire};
 
 /// No address is left out, so that every second request meets the bad one.
 const NO_EJECTION: &str = "read_timeout = \"100ms\"\n[upstreams.candidate.ejection]\nconsecutive_failures = 0\n\
@@ -60,6 +60,24 @@ async fn a_body_is_repeated_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_holds_the_key_is_repeated_whole_too() {
+    let legacy = Instance::start(Behaviour::Answer(200));
+    let (bad, good) = (Instance::start(Behaviour::Answer(503)), Instance::start(Behaviour::Answer(200)));
+    let route = "retries = { backoff = \"1ms\" }\n[[routes]]\nname = \"body\"\npath = \"/body\"\nkey = \"body:/id\"\n\
+                 candidate = \"candidate\"\nretries = { backoff = \"1ms\" }";
+    let gateway = start(&legacy, &format!("{}\n{NO_EJECTION}", addresses([&bad, &good])), route);
+    for size in [0, 1_000, 60_000] {
+        let body = format!("{{\"id\": \"a\", \"more\": \"{}\"}}", "x".repeat(size));
+        for _ in 0..10 {
+            let request = gateway.client.put(gateway.url("/body")).header("content-type", "application/json");
+            assert_eq!(request.body(body.clone()).send().await.unwrap().status(), 200);
+            assert_eq!(good.last_body(), (body.len(), xxh3_64(body.as_bytes())));
+        }
+    }
+    assert!(bad.requests() > 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn chaos_repetitions_never_make_an_outage_much_worse() {
     const REQUESTS: usize = 400;
     let legacy = Instance::start(Behaviour::Answer(200));
@@ -83,16 +101,19 @@ async fn chaos_repetitions_never_make_an_outage_much_worse() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooled_connection_that_has_ended_fails_no_post() {
     let legacy = Instance::start(Behaviour::Answer(200));
-    let mut candidate = Instance::start(Behaviour::Answer(200));
-    let gateway = start(&legacy, &addresses([&candidate]), "fallback = false");
-    for round in 0..50 {
-        // An upstream that restarts ends every connection that the gateway kept.
-        candidate.kill().await;
-        candidate.revive();
-        for count in 0..3 {
-            let answer = gateway.client.post(gateway.url("/f/k")).body("x").send().await.unwrap();
-            assert_eq!(answer.status(), 200, "round {round}, {count}");
+    for (wire, protocol) in [(Wire::Http1, "http1"), (Wire::H2c, "h2c")] {
+        let mut candidate = Instance::speaking(wire, Behaviour::Answer(200));
+        let settings = format!("{}\nprotocol = \"{protocol}\"", addresses([&candidate]));
+        let gateway = start(&legacy, &settings, "fallback = false");
+        for round in 0..50 {
+            // An upstream that restarts ends every connection that the gateway kept.
+            candidate.kill().await;
+            candidate.revive();
+            for count in 0..3 {
+                let answer = gateway.client.post(gateway.url("/f/k")).body("x").send().await.unwrap();
+                assert_eq!(answer.status(), 200, "{protocol}, round {round}, {count}");
+            }
         }
+        assert_eq!(candidate.requests(), 150, "each arrived once");
     }
-    assert_eq!(candidate.requests(), 150, "each arrived once");
 }
