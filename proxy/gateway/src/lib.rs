@@ -68,6 +68,7 @@ pub use decision::{Reason, RouteDecision, Side};
 pub use limit::{
     BurstProblem, Counts, Limit, LiveLimits, MAX_BURST, Policies, Policy, PolicyId, Quota, Rate, RateProblem,
 };
+pub use limit::{Caller, Counted, LimitFields, Limiter, LinkKeeper, NotAdmitted};
 pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
 pub use request_host::{HostProblem, canonical_host};
 pub use request_path::{PathParameters, PathProblem, RequestPath};

@@ -1,6 +1,6 @@
 //! Decides about a request: which policies it is counted for, and in which store.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use prometheus::Registry;
 
@@ -13,17 +13,16 @@ use super::{
     metrics::LimitMetrics,
     policy::{Policies, PolicyId},
     redis::RedisStore,
-    report::{self, LimitFields},
+    report::{LimitFields, NotAdmitted},
     subject::{Caller, Subject},
 };
 use crate::{
     config::{Config, LimitStore, RedisConfig, WhenUnavailable},
-    refusal::{Refusal, Refused},
     route_table::RouteId,
 };
 
 /// The limits of every route.
-pub(crate) struct Limiter {
+pub struct Limiter {
     policies: Arc<Policies>,
     /// By route, in the order of their ids.
     routes: Box<[Box<[PolicyId]>]>,
@@ -40,12 +39,15 @@ struct Shared {
 }
 
 /// A request that is to be decided about. It holds nothing of the state it was made from.
-pub(crate) struct Counted<'a>(Charges<'a>);
+pub struct Counted<'a>(Charges<'a>);
 
 impl Limiter {
     /// For a configuration that has been checked; with the task that keeps Redis connected, where Redis
     /// decides.
-    pub(crate) fn new(
+    ///
+    /// # Errors
+    /// When the registry has metrics of these names already.
+    pub fn new(
         config: &Config,
         policies: Arc<Policies>,
         registry: &Registry,
@@ -65,7 +67,7 @@ impl Limiter {
     }
 
     /// What the request is counted for, by the limits in force now. `None` where nothing limits it.
-    pub(crate) fn count<'a>(&self, route: RouteId, caller: &Caller<'a>, limits: &LiveLimits) -> Option<Counted<'a>> {
+    pub fn count<'a>(&self, route: RouteId, caller: &Caller<'a>, limits: &LiveLimits) -> Option<Counted<'a>> {
         let policies = &self.routes[route.index()];
         if policies.is_empty() {
             return None;
@@ -80,7 +82,10 @@ impl Limiter {
 
     /// Decides. The fields are for the answer; there are none when nobody could decide and requests
     /// are let through then.
-    pub(crate) async fn decide(&self, request: Counted<'_>) -> Result<Option<LimitFields>, Refused> {
+    ///
+    /// # Errors
+    /// When the request is not let through.
+    pub async fn decide(&self, request: Counted<'_>) -> Result<Option<LimitFields>, NotAdmitted> {
         let Counted(mut charges) = request;
         let admitted = match &self.shared {
             None => self.local.charge(&mut charges, &self.metrics),
@@ -90,7 +95,7 @@ impl Limiter {
                     self.metrics.fell_back(why);
                     match shared.when_unavailable {
                         WhenUnavailable::Allow => return Ok(None),
-                        WhenUnavailable::Deny => return Err(unavailable()),
+                        WhenUnavailable::Deny => return Err(NotAdmitted::Unknown),
                         WhenUnavailable::Local => {
                             for charge in charges.iter_mut() {
                                 charge.flow = charge.flow.part_of(shared.gateways);
@@ -107,7 +112,7 @@ impl Limiter {
         if admitted {
             Ok(Some(LimitFields::new(&self.policies, &charges)))
         } else {
-            Err(Refused { refusal: Refusal::RateLimited, answer: report::limited(&self.policies, &charges) })
+            Err(NotAdmitted::used_up(&self.policies, &charges))
         }
     }
 }
@@ -122,9 +127,4 @@ impl Shared {
         let store = RedisStore::new(link, prefix.clone(), policies.clone(), timeout);
         (Self { store, when_unavailable: config.when_unavailable, gateways: config.gateways }, keeper)
     }
-}
-
-fn unavailable() -> Refused {
-    let refusal = Refusal::LimitUnavailable;
-    Refused { refusal, answer: refusal.answer().retry_after(Duration::from_secs(1)) }
 }

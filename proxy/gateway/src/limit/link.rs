@@ -90,7 +90,7 @@ impl Link {
 }
 
 /// The task that opens the connection, whenever it is shut.
-pub(crate) struct LinkKeeper {
+pub struct LinkKeeper {
     pub(super) link: Arc<Link>,
     pub(super) client: Client,
     pub(super) script: Script,

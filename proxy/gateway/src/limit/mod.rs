@@ -34,10 +34,10 @@ pub use live::{Limit, LiveLimits};
 pub use policy::{Counts, Policies, Policy, PolicyId};
 pub use quota::{BurstProblem, MAX_BURST, Quota, Rate, RateProblem};
 
-pub(crate) use limiter::Limiter;
-pub(crate) use link::LinkKeeper;
-pub(crate) use report::LimitFields;
-pub(crate) use subject::Caller;
+pub use limiter::{Counted, Limiter};
+pub use link::LinkKeeper;
+pub use report::{LimitFields, NotAdmitted};
+pub use subject::Caller;
 
 #[cfg(test)]
 mod local_tests;

@@ -12,11 +12,15 @@ use super::policy::Counts;
 
 /// What is known of a request when it is counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller<'a> {
-    pub(crate) route: &'a str,
-    pub(crate) key: Option<&'a str>,
-    pub(crate) client: Option<IpAddr>,
-    pub(crate) identity: Option<&'a str>,
+pub struct Caller<'a> {
+    /// The name of its route.
+    pub route: &'a str,
+    /// Its key, where the route has one and the request carries it.
+    pub key: Option<&'a str>,
+    /// The client's address, behind trusted proxies.
+    pub client: Option<IpAddr>,
+    /// Who asks, once that is proven.
+    pub identity: Option<&'a str>,
 }
 
 /// What one policy counts a request for.

@@ -16,6 +16,12 @@ use crate::resilience::Resilience;
 pub struct RouteId(pub(crate) usize);
 
 impl RouteId {
+    /// The route in this place of its table.
+    #[must_use]
+    pub fn new(index: usize) -> Self {
+        Self(index)
+    }
+
     /// The index, for tables kept beside the route table.
     #[must_use]
     pub fn index(self) -> usize {
