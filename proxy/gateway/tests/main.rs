@@ -12,6 +12,8 @@ mod fallback;
 mod files;
 mod key_body;
 mod limits;
+mod properties;
+mod random;
 mod requests;
 mod rollback;
 mod routing;
