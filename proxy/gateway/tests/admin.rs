@@ -74,9 +74,9 @@ async fn routes_and_errors_have_the_shapes_the_command_line_reads() {
     let gateway = &setup.gateway;
     let (status, routes) = gateway.admin(Method::GET, "/api/v1/routes", None).await;
     let expected = json!({ "routes": [
-        { "name": "invoke", "methods": ["POST"], "path": "/f/{id}/invoke", "key": "path:id", "legacy": "legacy",
+        { "name": "invoke", "hosts": [], "methods": ["POST"], "conditions": "", "path": "/f/{id}/invoke", "key": "path:id", "legacy": "legacy",
           "candidate": "candidate", "fallback": true, "percent": 12.5, "stage": "canary", "epoch": 3 },
-        { "name": "rest", "methods": [], "path": "/files/{*rest}", "key": "request", "legacy": "legacy",
+        { "name": "rest", "hosts": [], "methods": [], "conditions": "", "path": "/files/{*rest}", "key": "request", "legacy": "legacy",
           "candidate": null, "fallback": false, "percent": 0.0, "stage": "legacy", "epoch": 1 },
     ]});
     assert_eq!((status, routes), (200, expected));

@@ -53,7 +53,7 @@ async fn sighup_reads_the_document_again() {
 fn the_sample_files_are_valid() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.example.toml");
     let summary = gateway::validate(&file).unwrap();
-    assert_eq!((summary.routes, summary.split_routes, summary.has_rollout_document), (2, 1, true));
+    assert_eq!((summary.routes, summary.split_routes, summary.has_rollout_document), (4, 3, true));
 }
 
 #[test]

@@ -25,8 +25,11 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub(super) struct RouteView<'a> {
     name: &'a str,
+    hosts: Vec<String>,
     methods: Vec<&'a str>,
     path: &'a str,
+    /// What it asks of headers and query, for people.
+    conditions: String,
     key: &'a str,
     legacy: Option<&'a str>,
     candidate: Option<&'a str>,
@@ -47,8 +50,10 @@ impl<'a> RouteView<'a> {
         let state = snapshot.get(id);
         Self {
             name: &route.name,
+            hosts: route.hosts.iter().map(ToString::to_string).collect(),
             methods: route.methods.iter().map(http::Method::as_str).collect(),
             path: route.template.as_str(),
+            conditions: route.conditions.to_string(),
             key: &route.key_text,
             legacy,
             candidate,

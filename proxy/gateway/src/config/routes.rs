@@ -304,3 +304,7 @@ impl RouteConfig {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "routes_tests.rs"]
+mod tests;
