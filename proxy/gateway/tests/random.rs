@@ -11,10 +11,10 @@ fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     #[test]
-    fn a_table_finds_what_trying_every_route_finds(bytes in bytes(600)) {
+    fn a_table_finds_what_trying_every_route_finds(bytes in bytes(800)) {
         properties::route_matching(&bytes);
     }
 

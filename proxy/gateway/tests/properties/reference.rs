@@ -8,10 +8,10 @@ use gateway::{Expected, HostPattern, Route};
 #[derive(Debug)]
 pub struct Request {
     pub method: &'static str,
-    pub host: Option<&'static str>,
-    pub segments: Vec<&'static str>,
-    pub headers: Vec<(&'static str, &'static str)>,
-    pub query: Vec<(&'static str, &'static str)>,
+    pub host: Option<String>,
+    pub segments: Vec<String>,
+    pub headers: Vec<(String, String)>,
+    pub query: Vec<(String, String)>,
 }
 
 /// Every route that takes the request and that no other such route goes before.
@@ -41,7 +41,7 @@ impl Rank {
 }
 
 fn fit(route: &Route, request: &Request) -> Option<Rank> {
-    let hosts = route.hosts.iter().filter_map(|pattern| host(pattern, request.host?)).min();
+    let hosts = route.hosts.iter().filter_map(|pattern| host(pattern, request.host.as_deref()?)).min();
     let host = if route.hosts.is_empty() { Some((2, 0)) } else { hosts };
     let any_method = route.methods.is_empty();
     let method = any_method || route.methods.iter().any(|method| method == request.method);
@@ -51,7 +51,8 @@ fn fit(route: &Route, request: &Request) -> Option<Rank> {
         .chain(route.conditions.query.iter().map(|one| (3, one.name.as_str(), &one.value)))
     {
         let pairs = if place == 0 { &request.headers } else { &request.query };
-        let given: Vec<&str> = pairs.iter().filter(|(given, _)| *given == name).map(|(_, value)| *value).collect();
+        let given: Vec<&str> =
+            pairs.iter().filter(|(given, _)| *given == name).map(|(_, value)| value.as_str()).collect();
         hold &= !given.is_empty();
         conditions[place] += 1;
         match value {
@@ -81,7 +82,7 @@ fn host(pattern: &HostPattern, host: &str) -> Option<(u8, usize)> {
 }
 
 /// One digit for each part of the template: text, parameter, end, rest.
-fn path(template: &str, segments: &[&str]) -> Option<Vec<u8>> {
+fn path(template: &str, segments: &[String]) -> Option<Vec<u8>> {
     let mut left = segments.iter();
     let mut digits = Vec::new();
     for part in template.split('/').filter(|part| !part.is_empty()) {
