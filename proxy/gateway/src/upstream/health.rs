@@ -36,17 +36,18 @@ impl HealthProbe {
 #[async_trait]
 impl BackgroundService for HealthProbe {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        // Each connector reads the system's certificates, so all share one.
+        let connector = Arc::new(Connector::new(None));
         let mut probes = JoinSet::new();
         for (id, upstream) in self.upstreams.iter() {
-            probes.spawn(probe_forever(upstream.clone(), self.metrics.clone(), id));
+            probes.spawn(probe_forever(upstream.clone(), connector.clone(), self.metrics.clone(), id));
         }
         // Dropping the set ends every probe.
         let _ = shutdown.wait_for(|stopping| *stopping).await;
     }
 }
 
-async fn probe_forever(upstream: Arc<Upstream>, metrics: Arc<Metrics>, id: UpstreamId) {
-    let connector = Arc::new(Connector::new(None));
+async fn probe_forever(upstream: Arc<Upstream>, connector: Arc<Connector>, metrics: Arc<Metrics>, id: UpstreamId) {
     let mut resolved = Resolved::new(&upstream);
     let mut interval = time::interval(upstream.config.health_interval.get());
     interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);

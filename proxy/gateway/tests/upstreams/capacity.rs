@@ -32,6 +32,31 @@ async fn an_upstream_never_has_more_in_flight_than_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_goes_to_legacy_when_asked_for_up_to_what_legacy_bears() {
+    let legacy = Instance::start(Behaviour::Hang);
+    let candidate = Instance::start(Behaviour::Hang);
+    let settings = format!(
+        "{}\nmax_concurrent = 2\n[upstreams.small]\naddress = \"{}\"\nmax_concurrent = 3",
+        addresses([&candidate]),
+        legacy.address
+    );
+    let route = "fallback_on = [\"overloaded\"]\n[[routes]]\nname = \"second\"\npath = \"/second/{id}\"\nkey = \"path:id\"\n\
+                 legacy = \"small\"\ncandidate = \"candidate\"\nfallback_on = [\"overloaded\"]";
+    let gateway = start(&legacy, &settings, route);
+    gateway.edit_rollout("[routes.second]\npercent = 100\n");
+    eventually("it is in force", async || gateway.status().await["routes"][1]["percent"] == 100.0).await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..20 {
+        waiting.spawn(gateway.client.get(gateway.url("/second/k")).send());
+    }
+    for _ in 0..15 {
+        assert_eq!(waiting.join_next().await.unwrap().unwrap().unwrap().status(), 503);
+    }
+    eventually("both are full", async || (candidate.in_flight(), legacy.in_flight()) == (2, 3)).await;
+    assert_eq!((candidate.highest(), legacy.highest()), (2, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_least_loaded_address_takes_most() {
     let legacy = Instance::start(Behaviour::Answer(200));
     let slow = Instance::start(Behaviour::After(Duration::from_millis(40)));

@@ -34,9 +34,11 @@ pub struct UpstreamConfig {
     pub tls: Option<UpstreamTlsConfig>,
     /// Limits of HTTP/2 connections.
     pub http2: UpstreamHttp2Config,
-    /// The most requests in flight to the upstream; none unless given.
+    /// The most requests in flight to the upstream from this gateway; no limit unless given. A request
+    /// beyond it does not wait: it falls back, where `fallback_on` has `overloaded`, or gets a 503. Each
+    /// gateway counts for itself, and so does one that is being replaced while it drains.
     pub max_concurrent: Option<u32>,
-    /// The most requests in flight to one of its addresses; none unless given.
+    /// The same for each of its addresses.
     pub max_concurrent_per_address: Option<u32>,
     /// What counts as a failure: `connect`, `timeout`, `reset`, `grpc_unavailable`, `429`, `500` to `599`.
     pub failures: FailureKinds,
