@@ -21,7 +21,7 @@ use crate::{
     client_address::TrustedProxies,
     config::HttpConfig,
     control::Control,
-    forwarding, key_body,
+    forwarding, http_rules, key_body,
     limit::Limiter,
     listener::Draining,
     metrics::{Metrics, RequestEnd},
@@ -136,9 +136,10 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        http_rules::drop_empty_end(body, end_of_stream);
         if !ctx.kept_body.is_empty() && !ctx.kept_body_sent {
             ctx.kept_body_sent = true;
             *body = Some(key_body::joined(&ctx.kept_body, body.take()));
@@ -176,6 +177,7 @@ impl ProxyHttp for Gateway {
         answer: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        http_rules::check_answer(session.req_header(), answer)?;
         self.answer_arrived(session, ctx, answer)
     }
 
@@ -186,7 +188,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         ctx.tries.answer_begun = true;
-        if self.draining.has_begun() {
+        let end_the_connection = http_rules::fit_answer(session.req_header(), answer);
+        if end_the_connection || self.draining.has_begun() {
             session.set_keepalive(None);
         }
         if let Some(routed) = &ctx.routed {
@@ -206,7 +209,7 @@ impl ProxyHttp for Gateway {
             tracing::warn!(request_id = %ctx.request_id, status, error = %error, "request failed");
         }
         if let Some(answer) = answer
-            && session.response_written().is_none()
+            && !http_rules::has_begun(session.response_written())
         {
             session.set_keepalive(None);
             if let Err(error) = answer.send(session, &ctx.request_id).await {
@@ -274,6 +277,7 @@ impl Gateway {
         session.set_read_timeout(Some(self.config.read_timeout.get()));
         session.set_write_timeout(Some(self.config.write_timeout.get()));
         session.set_total_drain_timeout(Some(self.config.read_timeout.get()));
+        session.set_pipelining_enabled(true);
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(self.config.keepalive_timeout.get().as_secs()));
         }

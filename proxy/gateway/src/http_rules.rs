@@ -5,9 +5,14 @@
 //! parses. These rules refuse the rest before anything is sent. Each names the section that allows
 //! the refusal or demands it. `tests/smuggling` holds the requests they were found with.
 
-use http::{Method, Version, header};
+use bytes::Bytes;
+use http::{Method, StatusCode, Version, header};
 use memchr::{memchr, memchr_iter};
-use pingora::{http::RequestHeader, proxy::Session};
+use pingora::{
+    Error, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+};
 
 use crate::{
     forwarding,
@@ -74,7 +79,7 @@ impl From<HttpProblem> for Refused {
 }
 
 /// Refuses what is ambiguous, and writes in one way what may be written in several.
-pub(crate) fn apply(session: &mut Session) -> Result<(), HttpProblem> {
+pub(crate) fn apply(session: &mut Session) -> std::result::Result<(), HttpProblem> {
     if !session.is_http2() {
         let raw = session.to_h1_raw();
         check_line_ends(&raw)?;
@@ -95,13 +100,13 @@ pub(crate) fn apply(session: &mut Session) -> Result<(), HttpProblem> {
     check_upgrade(request)
 }
 
-fn check_line_ends(raw: &[u8]) -> Result<(), HttpProblem> {
+fn check_line_ends(raw: &[u8]) -> std::result::Result<(), HttpProblem> {
     let bare = |at: usize| at == 0 || raw[at - 1] != b'\r';
     if memchr_iter(b'\n', raw).any(bare) { Err(HttpProblem::LineEnd) } else { Ok(()) }
 }
 
 /// Looks at the request line itself: pingora takes a fragment away.
-fn check_fragment(raw: &[u8]) -> Result<(), HttpProblem> {
+fn check_fragment(raw: &[u8]) -> std::result::Result<(), HttpProblem> {
     let line = memchr(b'\n', raw).map_or(raw, |end| &raw[..end]);
     if memchr(b'#', line).is_some() { Err(HttpProblem::Fragment) } else { Ok(()) }
 }
@@ -113,7 +118,7 @@ fn has_length(raw: &[u8]) -> bool {
         .any(|end| raw[end + 1..].get(..NAME.len()).is_some_and(|line| line.eq_ignore_ascii_case(NAME)))
 }
 
-fn check_method(method: &Method) -> Result<(), HttpProblem> {
+fn check_method(method: &Method) -> std::result::Result<(), HttpProblem> {
     match method.as_str() {
         "CONNECT" | "TRACE" | "TRACK" | "PRI" => Err(HttpProblem::Method),
         method if method.len() > MAX_METHOD_BYTES => Err(HttpProblem::MethodLength),
@@ -122,7 +127,7 @@ fn check_method(method: &Method) -> Result<(), HttpProblem> {
 }
 
 /// Makes `http://host/path` the path, when the host is the one in `Host`. pingora has compared them.
-fn normalize_target(request: &mut RequestHeader) -> Result<(), HttpProblem> {
+fn normalize_target(request: &mut RequestHeader) -> std::result::Result<(), HttpProblem> {
     let raw = request.raw_path();
     if raw.first() == Some(&b'/') {
         // Two slashes begin a host in a URI reference (RFC 3986, section 4.2).
@@ -146,7 +151,7 @@ fn path_of_absolute(target: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-fn check_host(request: &RequestHeader) -> Result<(), HttpProblem> {
+fn check_host(request: &RequestHeader) -> std::result::Result<(), HttpProblem> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next(), request.uri.authority()) {
         (Some(host), None, _) => host.as_bytes(),
@@ -176,7 +181,7 @@ fn is_host(host: &[u8]) -> bool {
     name_is_good && port_is_good
 }
 
-fn check_framing(request: &RequestHeader) -> Result<(), HttpProblem> {
+fn check_framing(request: &RequestHeader) -> std::result::Result<(), HttpProblem> {
     let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
         let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
@@ -197,7 +202,7 @@ fn check_framing(request: &RequestHeader) -> Result<(), HttpProblem> {
 const ONE_SPELLING: [&str; 8] =
     ["connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"];
 
-fn check_names(request: &RequestHeader) -> Result<(), HttpProblem> {
+fn check_names(request: &RequestHeader) -> std::result::Result<(), HttpProblem> {
     for name in request.headers.keys() {
         if name.as_str().bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-')
             && is_lookalike(name.as_str())
@@ -225,14 +230,14 @@ fn is_lookalike(name: &str) -> bool {
     ONE_SPELLING.contains(&plain.as_str()) || forwarding::is_our_name(&plain)
 }
 
-fn check_expectation(request: &RequestHeader) -> Result<(), HttpProblem> {
+fn check_expectation(request: &RequestHeader) -> std::result::Result<(), HttpProblem> {
     let known = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     let mut expected = request.headers.get_all(header::EXPECT).iter();
     if expected.all(known) { Ok(()) } else { Err(HttpProblem::Expectation) }
 }
 
 /// Lets WebSocket through, takes away what is to be ignored, and refuses the rest.
-fn check_upgrade(request: &mut RequestHeader) -> Result<(), HttpProblem> {
+fn check_upgrade(request: &mut RequestHeader) -> std::result::Result<(), HttpProblem> {
     let mut wanted = request.headers.get_all(header::UPGRADE).iter();
     let Some(protocol) = wanted.next() else { return Ok(()) };
     let only = wanted.next().is_none();
@@ -250,6 +255,42 @@ fn check_upgrade(request: &mut RequestHeader) -> Result<(), HttpProblem> {
     let no_body = length.is_none_or(|length| length == "0") && !request.headers.contains_key(header::TRANSFER_ENCODING);
     let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket") && request.method == Method::GET;
     if only && nominated && no_body && websocket { Ok(()) } else { Err(HttpProblem::Upgrade) }
+}
+
+/// Takes away the last piece of a body when it is empty. HTTP/2 may end a body so, and pingora 0.9.1
+/// writes it to an HTTP/1.1 upstream as an empty chunk, which is the end, and then the end (its
+/// issue 935): the upstream would take the second end for the start of a request. Only the last:
+/// pingora takes a missing piece for the end wherever it is missing.
+pub(crate) fn drop_empty_end(piece: &mut Option<Bytes>, end: bool) {
+    if end && piece.as_ref().is_some_and(Bytes::is_empty) {
+        *piece = None;
+    }
+}
+
+/// Refuses an answer that the client cannot be given: a switch of protocols that it did not ask for
+/// (RFC 9110, section 15.2.2).
+pub(crate) fn check_answer(request: &RequestHeader, answer: &ResponseHeader) -> Result<()> {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS && !request.headers.contains_key(header::UPGRADE) {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 to a request without an upgrade").into_up());
+    }
+    Ok(())
+}
+
+/// Makes an answer one that a client of HTTP/1.0 can read: it knows no chunks, so the end of the
+/// connection is the end of the body (RFC 9112, section 6.1). `true` when that is so.
+pub(crate) fn fit_answer(request: &RequestHeader, answer: &mut ResponseHeader) -> bool {
+    let chunks_to_old_client =
+        request.version < Version::HTTP_11 && answer.headers.contains_key(header::TRANSFER_ENCODING);
+    if chunks_to_old_client {
+        answer.remove_header(&header::TRANSFER_ENCODING);
+    }
+    chunks_to_old_client
+}
+
+/// Whether the client has been given an answer, or its connection another protocol. Informational
+/// answers come before the answer.
+pub(crate) fn has_begun(written: Option<&ResponseHeader>) -> bool {
+    written.is_some_and(|answer| !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod files;
 mod key_body;
 mod limits;
 mod properties;
+mod protocols;
 mod random;
 mod requests;
 mod rollback;

@@ -1,8 +1,12 @@
 //! A gateway process, stub upstreams, and load.
 
+mod any_certificate;
+mod http2;
 mod instance;
 mod load;
 mod patient;
+mod raw_client;
+mod raw_upstream;
 mod stub;
 
 use std::{
@@ -25,9 +29,13 @@ use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use any_certificate::AnyCertificate;
+pub use http2::{END_HEADERS, END_STREAM, Frames, StreamEnd, connect_http2, exchange_http2, read_http2};
 pub use instance::{Behaviour, Instance, Wire};
 pub use load::Load;
 pub use patient::Patient;
+pub use raw_client::RawClient;
+pub use raw_upstream::RawUpstream;
 pub use stub::Stub;
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -205,6 +213,21 @@ impl Gateway {
         let text = fs::read_to_string(self.folder.path().join("gateway.pid")).unwrap_or_default();
         let started = || i32::try_from(self.child.id()).unwrap();
         Pid::from_raw(text.trim().parse().unwrap_or_else(|_| started()))
+    }
+
+    /// What the system says of its memory: `VmRSS` now, `VmHWM` at most.
+    pub fn memory_kib(&self, what: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Where TLS is spoken.
+    pub fn tls(&self) -> SocketAddr {
+        let log = self.log();
+        let mut entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let address = entries.find_map(|entry| entry["tls_addr"].as_str()?.parse().ok());
+        address.expect("a gateway with TLS")
     }
 
     pub fn edit_config(&self, edit: impl FnOnce(String) -> String) {

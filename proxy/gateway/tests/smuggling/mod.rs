@@ -10,7 +10,6 @@
 //! - the same is true when the row is the second request of a client's connection and a third
 //!   follows it at once: nothing of one request becomes another.
 
-mod client;
 mod recorder;
 mod strict;
 
@@ -19,6 +18,7 @@ mod connection;
 mod framing;
 mod headers;
 mod host;
+mod http2;
 mod lines;
 mod methods;
 mod paths;
@@ -27,11 +27,10 @@ mod whitespace;
 
 use std::fmt;
 
-use client::{Came, Raw};
 use recorder::Recorder;
 use strict::Seen;
 
-use crate::harness::{self, Gateway, eventually};
+use crate::harness::{self, Frames, Gateway, RawClient, StreamEnd, eventually};
 
 /// One row.
 pub struct Case {
@@ -131,10 +130,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn start() -> Self {
+    fn start(http: &str) -> Self {
         let recorder = Recorder::start();
         let limits = "read_timeout = \"2s\"\nbody_limit = \"100KiB\"\nheader_limit = \"16KiB\"";
-        let config = harness::config(recorder.address, recorder.address, "", limits);
+        let config = harness::config(recorder.address, recorder.address, "", &format!("{limits}\n{http}"));
         let gateway = Gateway::start(&config, "");
         Self { recorder, gateway, failures: Vec::new(), due: Vec::new(), probes: 0, violations: 0 }
     }
@@ -146,30 +145,54 @@ impl Bench {
 
     /// The row by itself, and another request after it.
     fn alone(&mut self, case: &Case) {
-        let mut client = Raw::connect(self.gateway.http);
+        let mut client = RawClient::connect(self.gateway.http);
         client.send(&case.sent);
         if matches!(case.expect, Expect::Unfinished) {
             client.finish();
         }
-        let came = client.answer(case.sent.starts_with(b"HEAD"));
+        let came = client.final_answer(case.sent.starts_with(b"HEAD")).map(|answer| answer.status);
         drop(client);
         let expected = match case.expect {
-            Expect::Refused(status) => Some(Came::Status(status)),
+            Expect::Refused(status) => Some(Some(status)),
             Expect::Unfinished => None,
-            Expect::Forwarded { .. } => Some(Came::Status(200)),
+            Expect::Forwarded { .. } => Some(Some(200)),
         };
         if expected.is_some_and(|expected| expected != came) {
             self.failures.push(format!("{}: got {came:?}", case.name));
         }
         self.due.extend(case.expect.request());
+        self.after(case.name);
+        self.compare(case.name);
+    }
+
+    /// Another request, on a connection of its own to the gateway.
+    fn after(&mut self, name: &str) {
         let probe = self.probe();
-        let mut client = Raw::connect(self.gateway.http);
+        let mut client = RawClient::connect(self.gateway.http);
         client.send(&probe.bytes());
-        if client.answer(false) != Came::Status(200) {
-            self.failures.push(format!("{}: the next request fails", case.name));
+        if client.answer(false).is_none_or(|answer| answer.status != 200) {
+            self.failures.push(format!("{}: the next request fails", name));
         }
         self.due.push(probe);
-        self.compare(case.name);
+    }
+
+    /// A stream of HTTP/2, and a request of HTTP/1.1 after it.
+    async fn stream(&mut self, row: http2::Row) {
+        let (http, expected) = (self.gateway.http, row.forwarded.clone());
+        let name = row.name;
+        let end = tokio::task::spawn_blocking(move || row.send(&mut Frames::connect(http))).await.unwrap();
+        let good = match (&expected, &end) {
+            (Some(_), StreamEnd::Status(status)) => *status == 200,
+            (None, StreamEnd::Status(status)) => (400..500).contains(status),
+            (None, StreamEnd::Reset | StreamEnd::ConnectionEnded) => true,
+            (Some(_), _) => false,
+        };
+        if !good {
+            self.failures.push(format!("{name}: ended as {end:?}"));
+        }
+        self.due.extend(expected);
+        self.after(name);
+        self.compare(name);
     }
 
     /// The row between two others on one connection of a client.
@@ -178,11 +201,11 @@ impl Bench {
             return;
         }
         let (first, last) = (self.probe(), self.probe());
-        let mut client = Raw::connect(self.gateway.http);
+        let mut client = RawClient::connect(self.gateway.http);
         client.send(&first.bytes());
         client.answer(false);
         client.send(&[case.sent.clone(), last.bytes()].concat());
-        if client.answer(case.sent.starts_with(b"HEAD")) != Came::Nothing {
+        if client.final_answer(case.sent.starts_with(b"HEAD")).is_some() {
             client.answer(false);
         }
         self.due.push(first);
@@ -222,6 +245,7 @@ impl Bench {
             let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
             forwarded.map(|line| (text(&line["method"]), text(&line["path"]))).collect()
         };
+        assert!(self.failures.is_empty(), "{} failures:\n{}", self.failures.len(), self.failures.join("\n"));
         eventually("the access log is written", async || logged().len() >= due.len()).await;
         let mut logged = logged();
         // A line is written after the answer, so the next request's may be there first.
@@ -239,7 +263,7 @@ impl Bench {
 }
 
 async fn run(cases: Vec<Case>) {
-    let mut bench = Bench::start();
+    let mut bench = Bench::start("");
     for case in &cases {
         bench.alone(case);
         bench.between(case);
@@ -295,4 +319,13 @@ async fn methods() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connection() {
     run(connection::cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2() {
+    let mut bench = Bench::start("h2c = true");
+    for row in http2::rows() {
+        bench.stream(row).await;
+    }
+    bench.finish().await;
 }

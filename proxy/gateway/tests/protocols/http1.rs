@@ -1,0 +1,132 @@
+//! HTTP/1.1 beyond a plain request: RFC 9110, sections 9, 10.1.1 and 15, RFC 9112, section 9.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::gateway;
+use crate::harness::{RawClient, RawUpstream};
+
+const EXPECTING: &str = "POST /files/x HTTP/1.1\r\nHost: site\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+
+fn get(path: &str) -> String {
+    format!("GET /files/{path} HTTP/1.1\r\nHost: site\r\n\r\n")
+}
+
+#[test]
+fn an_upstream_that_wants_no_body_gets_none() {
+    let came = Arc::new(AtomicBool::new(false));
+    let seen = came.clone();
+    let upstream = RawUpstream::start(move |exchange| {
+        seen.fetch_or(exchange.body_comes(), Ordering::SeqCst);
+        exchange.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = RawClient::connect(gateway.http);
+    let answer = client.send(EXPECTING).answer(false).unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (401, b"no".as_slice()));
+    // The body was announced and will not come, so nothing else can.
+    assert!(client.is_closed());
+    assert!(!came.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_client_that_waits_to_send_its_body_hears_when_to() {
+    let upstream = RawUpstream::start(|exchange| {
+        assert!(!exchange.body_comes(), "the body waits for the word");
+        exchange.send("HTTP/1.1 100 Continue\r\n\r\n");
+        let body = exchange.read_body(5);
+        exchange.send([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".as_slice(), &body].concat());
+    });
+    let gateway = gateway(&upstream, "");
+    for _ in 0..2 {
+        let mut client = RawClient::connect(gateway.http);
+        assert_eq!(client.send(EXPECTING).answer(false).unwrap().status, 100);
+        let answer = client.send("hello").answer(false).unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (200, b"hello".as_slice()));
+    }
+}
+
+#[test]
+fn early_hints_come_before_the_answer() {
+    let upstream = RawUpstream::start(|exchange| {
+        exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = RawClient::connect(gateway.http);
+    let hints = client.send(get("x")).answer(false).unwrap();
+    assert_eq!((hints.status, hints.header("link")), (103, Some("</a.css>")));
+    let answer = client.answer(false).unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"ok".as_slice()));
+}
+
+#[test]
+fn answers_without_a_body_leave_the_connection_intact() {
+    let upstream = RawUpstream::start(|exchange| {
+        let answer = match exchange.path() {
+            "/files/204" => "204 No Content\r\n",
+            "/files/304" => "304 Not Modified\r\nContent-Length: 5\r\nETag: \"a\"\r\n",
+            _ => "200 OK\r\nContent-Length: 5\r\n",
+        };
+        exchange.send(format!("HTTP/1.1 {answer}\r\n"));
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = RawClient::connect(gateway.http);
+    for _ in 0..2 {
+        let answer = client.send("HEAD /files/x HTTP/1.1\r\nHost: site\r\n\r\n").answer(true).unwrap();
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("5")));
+        for status in [204, 304] {
+            let answer = client.send(get(&status.to_string())).answer(false).unwrap();
+            assert_eq!(answer.status, status);
+        }
+    }
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_an_answer_that_it_can_read() {
+    let upstream = RawUpstream::start(|exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n3\r\nyou\r\n0\r\n\r\n");
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = RawClient::connect(gateway.http);
+    let answer = client.send("GET /files/x HTTP/1.0\r\nHost: site\r\n\r\n").answer(false).unwrap();
+    assert_eq!(answer.header("transfer-encoding"), None, "HTTP/1.0 has no chunks");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"hiyou".as_slice()));
+}
+
+#[test]
+fn requests_sent_ahead_are_answered_in_their_order() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = order.clone();
+    let upstream = RawUpstream::start(move |exchange| {
+        let path = exchange.path().to_owned();
+        let body = if exchange.header.starts_with("POST") { exchange.read_body(3) } else { Vec::new() };
+        seen.lock().unwrap().push((path.clone(), body));
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{path}", path.len()));
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = RawClient::connect(gateway.http);
+    let post = "POST /files/2 HTTP/1.1\r\nHost: site\r\nContent-Length: 3\r\n\r\nabc";
+    client.send([get("1"), post.to_owned(), get("3")].concat());
+    for path in ["/files/1", "/files/2", "/files/3"] {
+        assert_eq!(client.answer(false).unwrap().body, path.as_bytes());
+    }
+    let bodies = order.lock().unwrap().clone();
+    let expected = [("/files/1", ""), ("/files/2", "abc"), ("/files/3", "")];
+    assert_eq!(bodies, expected.map(|(path, body)| (path.to_owned(), body.as_bytes().to_vec())));
+}
+
+#[test]
+fn an_upstream_that_refuses_websocket_is_an_answer_like_others() {
+    let upstream = RawUpstream::start(|exchange| {
+        assert!(exchange.header.to_ascii_lowercase().contains("upgrade: websocket"), "{}", exchange.header);
+        exchange.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = RawClient::connect(gateway.http);
+    let upgrade = "GET /files/x HTTP/1.1\r\nHost: site\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = client.send(upgrade).answer(false).unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (403, b"no".as_slice()));
+}
