@@ -1,5 +1,7 @@
 //! Client of the gateway's admin API.
 
+pub(crate) mod limits;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};

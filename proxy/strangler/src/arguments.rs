@@ -1,5 +1,7 @@
 //! The words of the command line.
 
+pub(crate) mod limits;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -61,6 +63,14 @@ pub(crate) enum Command {
     Weight(WeightArguments),
     /// Send everything back to legacy, at once
     Rollback(RollbackArguments),
+    /// Send one key of a route to a side, whatever the percentage; a rollback ends it on the candidate
+    Pin(limits::PinArguments),
+    /// Let the percentage decide about a key again
+    Unpin(limits::UnpinArguments),
+    /// List the limit policies, what they allow, and to which keys something else
+    Limits,
+    /// Set how many requests a limit policy allows, or allows to one key
+    Limit(limits::LimitArguments),
     /// Show both sides of every route: requests, errors, latency, share asked and share observed
     Status(StatusArguments),
     /// The shared database: views for the candidate over the monolith's tables

@@ -48,6 +48,10 @@ fn words_that_make_no_sense_are_status_2() {
         &["weight", "invoke", "101"],
         &["weight", "invoke", "0.123"],
         &["rollback"],
+        &["pin", "invoke", "fn-1"],
+        &["pin", "invoke", "fn-1", "both"],
+        &["limit", "per-function"],
+        &["limit", "per-function", "5/s", "--reset"],
         &["rollback", "invoke", "--all"],
         &["status", "--count", "3"],
         &["--output", "xml", "routes"],
@@ -110,6 +114,79 @@ async fn a_weight_is_sent_with_its_reason_and_answered_in_words_or_json() {
 
     let output = against(&stub, &["--output", "json", "weight", "a/b", "12.5"]).await;
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["to_percent"], 12.5);
+}
+
+#[tokio::test]
+async fn pins_and_limits_are_sent_and_told_in_words() {
+    let answer = |request: &RecordedRequest| {
+        let (from, to) = match request.path.as_str() {
+            "/api/v1/routes/invoke/pins/fn%2F1" if request.method == "PUT" => (json!(null), json!("candidate")),
+            "/api/v1/routes/invoke/pins/fn%2F1" => (json!("candidate"), json!(null)),
+            _ => (json!({"rate": "1/s", "burst": 1}), json!({"rate": "5/s", "burst": 9})),
+        };
+        let key = request.path.contains("overrides").then_some("fn 1");
+        let body = if request.path.starts_with("/api/v1/routes") {
+            json!({"route": "invoke", "key": "fn/1", "from": from, "to": to, "revision": 3})
+        } else {
+            json!({"policy": "per-function", "key": key, "from": from, "to": to, "revision": 3})
+        };
+        Answer::json(200, body.to_string())
+    };
+    let stub = StubUpstream::start(answer).await;
+    for (arguments, said_so, method, path, body) in [
+        (
+            &["pin", "invoke", "fn/1", "candidate"][..],
+            "invoke: \"fn/1\" where its weight puts it -> candidate (revision 3)\n",
+            "PUT",
+            "/api/v1/routes/invoke/pins/fn%2F1",
+            json!({"side": "candidate"}),
+        ),
+        (
+            &["unpin", "invoke", "fn/1"],
+            "invoke: \"fn/1\" candidate -> where its weight puts it (revision 3)\n",
+            "DELETE",
+            "/api/v1/routes/invoke/pins/fn%2F1",
+            json!({}),
+        ),
+        (
+            &["limit", "per-function", "5/s", "--burst", "9"],
+            "per-function: 1/s, 1 at once -> 5/s, 9 at once (revision 3)\n",
+            "PUT",
+            "/api/v1/limits/per-function",
+            json!({"rate": "5/s", "burst": 9}),
+        ),
+        (
+            &["limit", "per-function", "--key", "fn 1", "--reset"],
+            "per-function for \"fn 1\": 1/s, 1 at once -> 5/s, 9 at once (revision 3)\n",
+            "DELETE",
+            "/api/v1/limits/per-function/overrides/fn%201",
+            json!({}),
+        ),
+    ] {
+        let noted = [arguments, &["--actor", "ada", "--reason", "first"]].concat();
+        let output = against(&stub, &noted).await;
+        assert_eq!(said(&output.stdout), said_so, "{}", said(&output.stderr));
+        let request = stub.requests().pop().unwrap();
+        assert_eq!((request.method.as_str(), request.path.as_str()), (method, path));
+        let mut expected = json!({"reason": "first", "actor": "ada"});
+        expected.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn limits_are_listed_with_what_single_keys_are_allowed() {
+    let answer = json!({"policies": [{
+        "name": "per-function", "counts": "key", "configured": {"rate": "100/s", "burst": 20}, "rate": "50/s",
+        "burst": 10, "overrides": [{"key": "fn-1", "rate": "500/s", "burst": 50}],
+    }]});
+    let stub = StubUpstream::start(move |_: &RecordedRequest| Answer::json(200, answer.to_string())).await;
+    let text = said(&against(&stub, &["limits"]).await.stdout);
+    for expected in ["each key", "50/s", "\"fn-1\"", "500/s", "100/s, 20 at once"] {
+        assert!(text.contains(expected), "{expected} is missing in\n{text}");
+    }
+    let output = against(&stub, &["--output", "json", "limits"]).await;
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["policies"][0]["burst"], 10);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ pub(crate) mod db;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod limit;
+pub(crate) mod pin;
 pub(crate) mod rollback;
 pub(crate) mod routes;
 pub(crate) mod status;

@@ -1,0 +1,92 @@
+//! Pins and limits.
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Admin, noted};
+use crate::arguments::{Note, limits::Side};
+
+/// `PUT` and `DELETE /api/v1/routes/{name}/pins/{key}`
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct PinChanged {
+    pub(crate) route: String,
+    pub(crate) key: String,
+    pub(crate) from: Option<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) revision: u64,
+}
+
+/// `GET /api/v1/limits`
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Limits {
+    pub(crate) policies: Vec<Policy>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Policy {
+    pub(crate) name: String,
+    pub(crate) counts: String,
+    pub(crate) configured: Quota,
+    #[serde(flatten)]
+    pub(crate) quota: Quota,
+    pub(crate) overrides: Vec<Override>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Override {
+    pub(crate) key: String,
+    #[serde(flatten)]
+    pub(crate) quota: Quota,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Quota {
+    pub(crate) rate: String,
+    pub(crate) burst: u32,
+}
+
+/// `PUT` and `DELETE /api/v1/limits/{policy}` and what is below it
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct LimitChanged {
+    pub(crate) policy: String,
+    pub(crate) key: Option<String>,
+    pub(crate) from: Option<Quota>,
+    pub(crate) to: Option<Quota>,
+    pub(crate) revision: u64,
+}
+
+impl Admin<'_> {
+    pub(crate) async fn pin(&self, route: &str, key: &str, side: Side, note: &Note) -> anyhow::Result<PinChanged> {
+        let mut body = noted(note);
+        body["side"] = json!(side.as_str());
+        self.call(Method::PUT, &["routes", route, "pins", key], Some(body)).await
+    }
+
+    pub(crate) async fn unpin(&self, route: &str, key: &str, note: &Note) -> anyhow::Result<PinChanged> {
+        self.call(Method::DELETE, &["routes", route, "pins", key], Some(noted(note))).await
+    }
+
+    pub(crate) async fn limits(&self) -> anyhow::Result<Limits> {
+        self.call(Method::GET, &["limits"], None).await
+    }
+
+    /// Sets a limit, or without a rate takes it away.
+    pub(crate) async fn set_limit(
+        &self,
+        policy: &str,
+        key: Option<&str>,
+        rate: Option<(&str, Option<u32>)>,
+        note: &Note,
+    ) -> anyhow::Result<LimitChanged> {
+        let mut path = vec!["limits", policy];
+        path.extend(key.into_iter().flat_map(|key| ["overrides", key]));
+        let mut body = noted(note);
+        let Some((rate, burst)) = rate else { return self.call(Method::DELETE, &path, Some(body)).await };
+        body["rate"] = json!(rate);
+        if let Some(burst) = burst {
+            body["burst"] = json!(burst);
+        }
+        self.call(Method::PUT, &path, Some(body)).await
+    }
+}
