@@ -5,7 +5,7 @@ pub(crate) mod limits;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Certificate, Client, Method, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -130,7 +130,15 @@ struct ErrorBody {
 
 impl<'a> Admin<'a> {
     pub(crate) fn new(connection: &'a Connection) -> anyhow::Result<Self> {
-        let client = Client::builder().timeout(TIMEOUT).no_proxy().build().context("cannot make an HTTP client")?;
+        let mut client = Client::builder().timeout(TIMEOUT).no_proxy();
+        if let Some(pem) = &connection.ca {
+            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(Refused("the file of --ca has no certificates in PEM".to_owned()).into());
+            }
+            client = client.tls_certs_only(certificates);
+        }
+        let client = client.build().context("cannot make an HTTP client")?;
         Ok(Self { connection, client })
     }
 

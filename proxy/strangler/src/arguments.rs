@@ -38,6 +38,9 @@ pub(crate) struct ConnectionArguments {
     /// File that holds the admin API's token; STRANGLER_TOKEN may hold the token itself
     #[arg(long, global = true, env = "STRANGLER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Certificates of the authorities to trust for an https:// address, in PEM [default: the system's]
+    #[arg(long, global = true, env = "STRANGLER_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// Data folder of the stack that `dev` runs
     #[arg(long, global = true, env = "STRANGLER_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -76,6 +79,9 @@ pub(crate) enum Command {
     /// The shared database: views for the candidate over the monolith's tables
     #[command(subcommand)]
     Db(DbCommand),
+    /// API keys of the gateway's callers
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -166,6 +172,25 @@ pub(crate) enum DbCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiKeyCommand {
+    /// Make a key, and print it once with the entry for the gateway's file of API keys
+    New(ApiKeyArguments),
+}
+
+/// Whose key, and for what.
+#[derive(Debug, Args)]
+pub(crate) struct ApiKeyArguments {
+    /// Who will hold it: the subject that upstreams are told
+    pub(crate) name: String,
+    /// What its holder may do; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// When it ends, such as 2031-12-31T00:00:00Z [default: never]
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+}
+
 /// Which database, by which mapping.
 #[derive(Debug, Args)]
 pub(crate) struct DbTarget {
@@ -184,6 +209,14 @@ fn percent(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|percent| (0.0..=100.0).contains(percent) && decimals <= 2)
         .ok_or_else(|| "write 0 to 100 with at most two decimals, such as 10 or 0.5".to_owned())
+}
+
+/// RFC 3339.
+fn time(text: &str) -> Result<String, String> {
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write a time such as 2031-12-31T00:00:00Z".to_owned()),
+    }
 }
 
 /// `500ms`, `2s`, `1m`.

@@ -3,6 +3,7 @@
 use std::{
     fmt, fs,
     io::Write as _,
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -20,6 +21,8 @@ const FILE: &str = "connection.json";
 pub(crate) struct Connection {
     pub(crate) admin: String,
     pub(crate) token: String,
+    /// Authorities to trust in place of the system's, as PEM.
+    pub(crate) ca: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Connection {
@@ -34,15 +37,25 @@ pub(crate) fn find(arguments: &ConnectionArguments) -> anyhow::Result<Connection
         Some(file) => Some(read_token(file)?),
         None => std::env::var("STRANGLER_TOKEN").ok().filter(|token| !token.is_empty()),
     };
+    let read = |file: &PathBuf| fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+    let ca = arguments.ca.as_ref().map(read).transpose()?;
     match (&arguments.admin, token) {
-        (Some(admin), Some(token)) => Ok(Connection { admin: admin.trim_end_matches('/').to_owned(), token }),
+        (Some(admin), Some(token)) => {
+            let admin = admin.trim_end_matches('/').to_owned();
+            if crosses_a_network_in_clear(&admin) {
+                let said =
+                    format!("{admin} is another machine, and without https:// the token could be read on its way");
+                return Err(Refused(said).into());
+            }
+            Ok(Connection { admin, token, ca })
+        }
         (Some(_), None) => {
             Err(Refused("no token for the admin API: name a file with --token-file, or set STRANGLER_TOKEN".to_owned())
                 .into())
         }
         (None, token) => {
             let stack = from_stack(&data_folder(arguments)?)?;
-            Ok(Connection { token: token.unwrap_or(stack.token), admin: stack.admin })
+            Ok(Connection { token: token.unwrap_or(stack.token), admin: stack.admin, ca })
         }
     }
 }
@@ -70,6 +83,15 @@ pub(crate) fn leave(running: &RunningStack) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Whether the token would be sent to another machine as it is. What is no address is refused later.
+fn crosses_a_network_in_clear(admin: &str) -> bool {
+    let Ok(url) = admin.parse::<reqwest::Url>() else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !here
+}
+
 fn read_token(file: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read the token from {}", file.display()))?;
     Ok(text.trim().to_owned())
@@ -93,5 +115,24 @@ fn from_stack(data: &Path) -> anyhow::Result<Connection> {
     })?;
     let stack: StackConnection =
         serde_json::from_str(&text).with_context(|| format!("{} is not what `dev` writes", file.display()))?;
-    Ok(Connection { admin: stack.admin, token: stack.token })
+    Ok(Connection { admin: stack.admin, token: stack.token, ca: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_crosses_no_network_in_clear() {
+        for admin in
+            ["http://10.0.0.1:9901", "http://gateway.example", "http://127.0.0.1.nip.io:1", "http://[fe80::1]:1"]
+        {
+            assert!(crosses_a_network_in_clear(admin), "{admin}");
+        }
+        for admin in
+            ["http://127.0.0.1:9901", "http://localhost:1", "http://[::1]:1", "https://gateway.example", "nonsense"]
+        {
+            assert!(!crosses_a_network_in_clear(admin), "{admin}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ mod stack;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use arguments::{Arguments, Command, DbCommand};
+use arguments::{ApiKeyCommand, Arguments, Command, DbCommand};
 use clap::{Parser as _, error::ErrorKind};
 use output::{Output, Refused};
 
@@ -58,6 +58,7 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Db(DbCommand::Plan(target)) => command::db::plan(target, output).await,
             Command::Db(DbCommand::Apply(target)) => command::db::apply(target, output).await,
             Command::Db(DbCommand::Remove { target, confirm }) => command::db::remove(target, confirm, output).await,
+            Command::ApiKey(ApiKeyCommand::New(asked)) => command::api_key::new(&asked, output),
             Command::Completions { shell } => Ok(command::completions::run(shell)),
         }
     })

@@ -4,6 +4,7 @@
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use testkit::{Answer, RecordedRequest, StubUpstream};
 
 const TOKEN: &str = "a-token-of-this-test";
@@ -58,6 +59,9 @@ fn words_that_make_no_sense_are_status_2() {
         &["db", "plan", "--mapping", "/nowhere/mapping.toml"],
         &["--data", "/nowhere", "routes"],
         &["--admin", "http://127.0.0.1:1", "routes"],
+        &["api-key", "new", "a b"],
+        &["api-key", "new", "a", "--scope", "b c"],
+        &["api-key", "new", "a", "--expires", "soon"],
     ] {
         let output = strangler(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output.stderr));
@@ -73,6 +77,31 @@ fn a_gateway_that_is_away_is_status_1_and_named() {
     assert_eq!(output.status.code(), Some(1));
     let error = said(&output.stderr);
     assert!(error.contains("http://127.0.0.1:1") && !error.contains(TOKEN), "{error}");
+}
+
+#[test]
+fn a_token_is_not_sent_to_another_machine_in_clear() {
+    let mut command = strangler(&["--admin", "http://192.0.2.1:9901", "routes"]);
+    let output = command.env("STRANGLER_TOKEN", TOKEN).output().unwrap();
+    let error = said(&output.stderr);
+    assert!(output.status.code() == Some(2) && error.contains("https://") && !error.contains(TOKEN), "{error}");
+}
+
+#[test]
+fn a_new_api_key_is_printed_once_with_the_entry_that_knows_it() {
+    let asked = ["api-key", "new", "ci", "--scope", "read", "--scope", "write", "--expires", "2031-12-31T00:00:00Z"];
+    let text = said(&strangler(&asked).output().unwrap().stdout);
+    let key = text.lines().map(str::trim).find(|line| line.starts_with("sgk_")).unwrap();
+    assert_eq!(key.len(), 4 + 64, "256 random bits");
+    let hash = hex::encode(Sha256::digest(key));
+    let entry = format!(
+        "[[keys]]\nname = \"ci\"\nsha256 = \"{hash}\"\nscopes = [\"read\", \"write\"]\nexpires = \"2031-12-31T00:00:00Z\"\n"
+    );
+    assert!(text.ends_with(&entry), "{text}");
+    assert_eq!(text.matches("sgk_").count(), 1);
+    let again = said(&strangler(&["--output", "json", "api-key", "new", "ci"]).output().unwrap().stdout);
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_ne!(again["key"].as_str().unwrap(), key);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What each word of the command line does.
 
+pub(crate) mod api_key;
 pub(crate) mod completions;
 pub(crate) mod db;
 pub(crate) mod demo;
