@@ -36,7 +36,7 @@ use problem::AuthProblem;
 use crate::{
     config::{Config, Require},
     refusal::Refused,
-    route_table::RouteId,
+    route_table::{Route, RouteId},
 };
 use api_keys::{KeyFile, KeyFileProblem};
 use credentials::Credential;
@@ -86,15 +86,18 @@ impl Authenticator {
         let auth = &config.auth;
         let metrics = Arc::new(AuthMetrics::new(registry)?);
         let tokens = Tokens::new(auth, metrics.clone())?;
-        let policy = |route: &crate::config::RouteConfig| {
-            Policy::new(auth.of_route(route.auth.as_ref()), |name| tokens.issuer_named(name))
+        // By name, so that no route can ever be guarded as another one wants it.
+        let policy = |(_, route): (RouteId, &Route)| {
+            let own = config.routes.iter().find(|config| config.name == route.name);
+            let own = own.expect("the table is made of these routes").auth.as_ref();
+            Policy::new(auth.of_route(own), |name| tokens.issuer_named(name))
         };
         let key_file = |keys| KeyFile::open(keys, metrics.source(api_keys::SOURCE));
         Ok(Self {
             realm: auth.realm.clone(),
             headers: IdentityHeaders::with_prefix(&auth.identity_header_prefix).expect("the prefix has been checked"),
             forward_authorization: auth.forward_authorization,
-            policies: config.routes.iter().map(policy).collect(),
+            policies: config.route_table().iter().map(policy).collect(),
             api_keys: auth.api_keys.as_ref().map(key_file).transpose()?,
             tokens,
             metrics,

@@ -129,3 +129,110 @@ fn shares_its_kid(jwk: &Map<String, Value>, jwks: &[Value]) -> bool {
 fn kid(jwk: &Map<String, Value>) -> Option<String> {
     jwk.get("kid").and_then(Value::as_str).map(ToOwned::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ALL: [Algorithm; 4] = [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
+
+    /// The point that RFC 7515 signs with in appendix A.3.
+    fn p256(more: Value) -> Value {
+        let key = json!({
+            "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        });
+        with(key, more)
+    }
+
+    /// The key of RFC 8037, appendix A.1.
+    fn ed25519(more: Value) -> Value {
+        with(json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }), more)
+    }
+
+    fn with(mut key: Value, more: Value) -> Value {
+        let (Value::Object(members), Value::Object(more)) = (&mut key, more) else { panic!("keys are objects") };
+        members.extend(more);
+        key
+    }
+
+    fn read(keys: &[Value], origin: Origin) -> Result<Read, KeySetProblem> {
+        KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), origin, &ALL)
+    }
+
+    #[test]
+    fn a_token_chooses_one_key_or_none() {
+        let keys = [p256(json!({ "kid": "a" })), p256(json!({ "kid": "b" })), ed25519(json!({ "kid": "c" }))];
+        let set = read(&keys, Origin::Url).expect("it is good").set;
+        let choose = |algorithm, kid| set.choose(algorithm, kid).map(|key| key.kid.as_deref().expect("each has one"));
+        assert_eq!(choose(Algorithm::Es256, Some("b")), Ok("b"));
+        assert_eq!(choose(Algorithm::EdDsa, None), Ok("c"));
+        assert_eq!(choose(Algorithm::Es256, None), Err(TokenProblem::AmbiguousKey));
+        assert_eq!(choose(Algorithm::Rs256, None), Err(TokenProblem::Algorithm));
+        assert_eq!(choose(Algorithm::EdDsa, Some("a")), Err(TokenProblem::Algorithm));
+        for kid in ["", "A", "a ", "d"] {
+            assert_eq!(choose(Algorithm::Es256, Some(kid)), Err(TokenProblem::UnknownKey), "{kid:?}");
+        }
+        let nameless = read(&[ed25519(json!({}))], Origin::Url).expect("it is good").set;
+        assert!(nameless.choose(Algorithm::EdDsa, None).is_ok());
+        assert_eq!(nameless.choose(Algorithm::EdDsa, Some("x")).map(drop), Err(TokenProblem::UnknownKey));
+        let only = KeySet::only(VerificationKey::secret(&[7; 32]).expect("long enough"));
+        assert!(only.choose(Algorithm::Hs256, Some("whatever")).is_ok(), "the operator has chosen");
+        assert_eq!(only.choose(Algorithm::Rs256, None).map(drop), Err(TokenProblem::Algorithm));
+    }
+
+    #[test]
+    fn keys_that_are_of_no_use_are_left_out_and_named() {
+        let twice = || ed25519(json!({ "kid": "twice" }));
+        let keys = [
+            p256(json!({ "kid": "good", "use": "sig", "alg": "ES256", "key_ops": ["verify"] })),
+            p256(json!({ "kid": "use", "use": "enc" })),
+            p256(json!({ "kid": "ops", "key_ops": ["sign"] })),
+            p256(json!({ "kid": "alg", "alg": "ES384" })),
+            p256(json!({ "kid": "private", "d": "AA" })),
+            p256(json!({ "kid": "short", "y": "AA" })),
+            p256(json!({ "kid": "curve", "crv": "P-384" })),
+            json!({ "kid": "type", "kty": "XYZ" }),
+            json!({ "kid": "none" }),
+            twice(),
+            twice(),
+        ];
+        let read = read(&keys, Origin::Url).expect("one is good");
+        assert_eq!(read.set.len(), 1);
+        let left_out: Vec<(&str, KeyProblem)> =
+            read.left_out.iter().map(|(kid, problem)| (kid.as_deref().unwrap_or_default(), *problem)).collect();
+        let expected = [
+            ("use", KeyProblem::Purpose),
+            ("ops", KeyProblem::Purpose),
+            ("alg", KeyProblem::Algorithm),
+            ("private", KeyProblem::Private),
+            ("short", KeyProblem::Member("x")),
+            ("curve", KeyProblem::Type),
+            ("type", KeyProblem::Type),
+            ("none", KeyProblem::Member("kty")),
+            ("twice", KeyProblem::DuplicateKid),
+            ("twice", KeyProblem::DuplicateKid),
+        ];
+        assert_eq!(left_out, expected);
+    }
+
+    #[test]
+    fn secrets_are_not_taken_from_where_others_can_read_them() {
+        let secret = json!({ "kty": "oct", "k": "A".repeat(43) });
+        assert!(read(std::slice::from_ref(&secret), Origin::File).is_ok());
+        let problem = |keys: &[Value], origin| read(keys, origin).map(drop).expect_err("refused");
+        assert_eq!(problem(std::slice::from_ref(&secret), Origin::Url), KeySetProblem::PublishedSecret);
+        assert_eq!(problem(&[secret, p256(json!({}))], Origin::File), KeySetProblem::Mixed);
+        assert_eq!(problem(&[], Origin::Url), KeySetProblem::NoneUsable(None));
+        assert_eq!(problem(&vec![p256(json!({})); 101], Origin::Url), KeySetProblem::TooMany);
+        for document in ["", "[]", "{}", "{\"keys\":{}}", "{\"keys\":[1]}", "{\"keys\":[],\"keys\":[]}"] {
+            assert_eq!(
+                KeySet::read(document.as_bytes(), Origin::Url, &ALL).map(drop).expect_err("refused"),
+                KeySetProblem::Malformed,
+                "{document}"
+            );
+        }
+    }
+}
