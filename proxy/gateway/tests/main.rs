@@ -7,6 +7,7 @@ mod harness;
 mod admin;
 mod admin_access;
 mod auth;
+mod control;
 mod drain;
 mod fallback;
 mod files;

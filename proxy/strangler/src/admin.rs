@@ -1,6 +1,7 @@
 //! Client of the gateway's admin API.
 
 pub(crate) mod limits;
+pub(crate) mod rollout;
 
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{arguments::Note, connection::Connection, output::Refused};
+use rollout::{Entry, InvalidDocument, Problem};
 
 /// Answers come from memory; a gateway that needs longer is in trouble that should be seen.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An upgrade is answered when the successor serves; the gateway's own deadline is shorter.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// `GET /api/v1/routes`
 #[derive(Debug, Deserialize, Serialize)]
@@ -105,8 +110,18 @@ pub(crate) struct RolledBack {
     pub(crate) persisted: bool,
     /// Why it could not be written.
     pub(crate) persist_error: Option<String>,
+    /// False when the other gateways do not have it yet.
+    #[serde(default = "yes")]
+    pub(crate) shared: bool,
+    /// Why not.
+    #[serde(default)]
+    pub(crate) share_error: Option<String>,
     /// Where a rollout file that could not be read was put.
     pub(crate) set_aside: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -126,11 +141,17 @@ pub(crate) struct Admin<'a> {
 struct ErrorBody {
     error: String,
     message: String,
+    /// What is wrong with a document that was sent.
+    #[serde(default)]
+    problems: Vec<Problem>,
+    /// What came between the expected revision and the last one.
+    #[serde(default)]
+    changed_since: Vec<Entry>,
 }
 
 impl<'a> Admin<'a> {
     pub(crate) fn new(connection: &'a Connection) -> anyhow::Result<Self> {
-        let mut client = Client::builder().timeout(TIMEOUT).no_proxy();
+        let mut client = Client::builder().no_proxy();
         if let Some(pem) = &connection.ca {
             let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
             if certificates.is_empty() {
@@ -150,20 +171,47 @@ impl<'a> Admin<'a> {
         self.call(Method::GET, &["status"], None).await
     }
 
-    pub(crate) async fn set_weight(&self, route: &str, percent: f64, note: &Note) -> anyhow::Result<WeightChanged> {
-        let mut body = noted(note);
+    pub(crate) async fn set_weight(
+        &self,
+        route: &str,
+        percent: f64,
+        expect: Option<u64>,
+        note: &Note,
+    ) -> anyhow::Result<WeightChanged> {
+        let mut body = noted_for(expect, note);
         body["percent"] = json!(percent);
         self.call(Method::PUT, &["routes", route, "weight"], Some(body)).await
     }
 
-    pub(crate) async fn roll_back(&self, route: Option<&str>, note: &Note) -> anyhow::Result<RolledBack> {
+    pub(crate) async fn roll_back(
+        &self,
+        route: Option<&str>,
+        expect: Option<u64>,
+        note: &Note,
+    ) -> anyhow::Result<RolledBack> {
+        let body = Some(noted_for(expect, note));
         match route {
-            Some(route) => self.call(Method::POST, &["routes", route, "rollback"], Some(noted(note))).await,
-            None => self.call(Method::POST, &["rollback"], Some(noted(note))).await,
+            Some(route) => self.call(Method::POST, &["routes", route, "rollback"], body).await,
+            None => self.call(Method::POST, &["rollback"], body).await,
         }
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &[&str], body: Option<Value>) -> anyhow::Result<T> {
+        self.call_within(TIMEOUT, method, path, &[], body).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> anyhow::Result<T> {
+        self.call_within(TIMEOUT, Method::GET, path, query, None).await
+    }
+
+    async fn call_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<Value>,
+    ) -> anyhow::Result<T> {
         let admin = &self.connection.admin;
         let mut url = reqwest::Url::parse(admin)
             .map_err(|error| Refused(format!("`{admin}` is not the address of an admin API: {error}")))?;
@@ -173,7 +221,10 @@ impl<'a> Admin<'a> {
             .extend(["api", "v1"])
             // Escapes each part, so that no route name can reach another path.
             .extend(path);
-        let mut request = self.client.request(method, url).bearer_auth(&self.connection.token);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url).timeout(limit).bearer_auth(&self.connection.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -189,7 +240,13 @@ impl<'a> Admin<'a> {
             Ok(error) => error,
             Err(_) => bail!("{admin} answered {status}; is it the gateway's admin API?"),
         };
-        let said = format!("the gateway refused: {} ({})", error.message, error.error);
+        if !error.problems.is_empty() {
+            return Err(InvalidDocument(error.problems).into());
+        }
+        let mut said = format!("the gateway refused: {} ({})", error.message, error.error);
+        for entry in &error.changed_since {
+            said.push_str(&format!("\n  since then: {entry}"));
+        }
         match status {
             StatusCode::UNAUTHORIZED => bail!("{said}; is the token of another gateway?"),
             status if status.is_client_error() => Err(Refused(said).into()),
@@ -199,6 +256,15 @@ impl<'a> Admin<'a> {
 }
 
 fn noted(note: &Note) -> Value {
+    noted_for(None, note)
+}
+
+/// What goes with a change that was thought of for a revision.
+fn noted_for(expect: Option<u64>, note: &Note) -> Value {
     let actor = note.actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
-    json!({"reason": note.reason, "actor": actor})
+    let mut body = json!({"reason": note.reason, "actor": actor});
+    if let Some(expect) = expect {
+        body["expected_revision"] = json!(expect);
+    }
+    body
 }

@@ -74,6 +74,22 @@ pub(crate) enum Command {
     Limits,
     /// Set how many requests a limit policy allows, or allows to one key
     Limit(limits::LimitArguments),
+    /// Show what a rollout document would change, and change nothing
+    ///
+    /// Exit status: 0 when nothing would change, 3 when something would.
+    Plan {
+        /// The document
+        #[arg(value_name = "ROLLOUT.TOML")]
+        file: PathBuf,
+    },
+    /// Put a rollout document in force, whole
+    Apply(ApplyArguments),
+    /// Show who changed what, when and why, the latest first
+    History(HistoryArguments),
+    /// Restore the rollout document as it was before a change
+    Undo(UndoArguments),
+    /// Replace the gateway's process by a new one that takes over its listeners, without losing a request
+    Upgrade,
     /// Show both sides of every route: requests, errors, latency, share asked and share observed
     Status(StatusArguments),
     /// The shared database: views for the candidate over the monolith's tables
@@ -115,6 +131,9 @@ pub(crate) struct WeightArguments {
     /// Share of keys on the candidate, in percent: 0 to 100, at most two decimals
     #[arg(value_parser = percent)]
     pub(crate) percent: f64,
+    /// Refuse unless this revision is the last one
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
     #[command(flatten)]
     pub(crate) note: Note,
 }
@@ -128,6 +147,48 @@ pub(crate) struct RollbackArguments {
     /// Every route
     #[arg(long)]
     pub(crate) all: bool,
+    /// Refuse unless this revision is in force
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArguments {
+    /// The document
+    #[arg(value_name = "ROLLOUT.TOML")]
+    pub(crate) file: PathBuf,
+    /// Refuse unless this revision is the last one [default: the one it is compared with]
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArguments {
+    /// Only changes of this route
+    #[arg(long, value_name = "ROUTE", conflicts_with = "verify")]
+    pub(crate) route: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) limit: usize,
+    /// Follow the chain of the whole history: exit status 1 when it was altered
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// A hash that was once the last one: also finds a history that was cut off since
+    #[arg(long, requires = "verify", value_name = "HASH")]
+    pub(crate) head: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArguments {
+    /// The change to go back before [default: the last one]
+    pub(crate) revision: Option<u64>,
+    /// Also send traffic back to the candidate that a rollback took away from it
+    #[arg(long)]
+    pub(crate) confirm: bool,
     #[command(flatten)]
     pub(crate) note: Note,
 }

@@ -1,7 +1,8 @@
 //! `strangler`, the operator's command line.
 //!
 //! Results go to standard output, progress and errors to standard error. Exit status: 0 when it was
-//! done, 1 when it could not be done, 2 when what was asked makes no sense (usage, settings).
+//! done, 1 when it could not be done, 2 when what was asked makes no sense (usage, settings), 3 when a
+//! plan found something to change.
 
 mod admin;
 mod arguments;
@@ -54,6 +55,11 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Unpin(change) => command::pin::unpin(&connect()?, change, output).await,
             Command::Limits => command::limit::list(&connect()?, output).await,
             Command::Limit(change) => command::limit::set(&connect()?, change, output).await,
+            Command::Plan { file } => command::plan::run(&connect()?, &file, output).await,
+            Command::Apply(change) => command::apply::run(&connect()?, change, output).await,
+            Command::History(options) => command::history::run(&connect()?, options, output).await,
+            Command::Undo(change) => command::undo::run(&connect()?, change, output).await,
+            Command::Upgrade => command::upgrade::run(&connect()?, output).await,
             Command::Status(options) => command::status::run(&connect()?, options, output).await,
             Command::Db(DbCommand::Plan(target)) => command::db::plan(target, output).await,
             Command::Db(DbCommand::Apply(target)) => command::db::apply(target, output).await,

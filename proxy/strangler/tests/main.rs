@@ -1,6 +1,8 @@
 //! The command line as its user meets it: words, exit status, output, and the admin API behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod rollout;
+
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -54,6 +56,9 @@ fn words_that_make_no_sense_are_status_2() {
         &["limit", "per-function"],
         &["limit", "per-function", "5/s", "--reset"],
         &["rollback", "invoke", "--all"],
+        &["history", "--head", "abc"],
+        &["plan"],
+        &["--admin", "http://127.0.0.1:1", "--token-file", "/dev/null", "apply", "/nowhere/rollout.toml"],
         &["status", "--count", "3"],
         &["--output", "xml", "routes"],
         &["db", "plan", "--mapping", "/nowhere/mapping.toml"],

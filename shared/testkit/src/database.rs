@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use local_servers::{PortChoice, Postgres, PostgresOptions, Signal};
+use nix::{sys::signal::kill, unistd::Pid};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
@@ -72,11 +73,21 @@ pub struct PrivatePostgres {
 }
 
 impl PrivatePostgres {
-    /// Starts one.
+    /// Starts one that syncs nothing: it survives being stopped, and what it acknowledges last may be
+    /// lost when it is killed.
     pub async fn start() -> Self {
-        background::run(async {
+        Self::start_with(false).await
+    }
+
+    /// Starts one that keeps what it acknowledges, also when it is killed.
+    pub async fn start_durable() -> Self {
+        Self::start_with(true).await
+    }
+
+    async fn start_with(durable: bool) -> Self {
+        background::run(async move {
             let folder = TestFolder::new();
-            let options = PostgresOptions { durable: false, ..PostgresOptions::new(folder.path().join("postgres")) };
+            let options = PostgresOptions { durable, ..PostgresOptions::new(folder.path().join("postgres")) };
             let server = Postgres::start(&options).await.expect("PostgreSQL starts");
             let port = server.port();
             Self { server: Some(server), options, port, _folder: folder }
@@ -108,6 +119,38 @@ impl PrivatePostgres {
         }
     }
 
+    /// Stops every one of its processes where it is: connections stay open, new ones are accepted by
+    /// the kernel, and nothing answers.
+    ///
+    /// # Panics
+    /// It is stopped.
+    pub fn pause(&self) {
+        // The postmaster first, so that it starts no process that is not paused.
+        for process in self.processes() {
+            // One that has just ended needs no pause.
+            let _ = kill(process, Signal::SIGSTOP);
+        }
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// It is stopped.
+    pub fn resume(&self) {
+        for process in self.processes() {
+            let _ = kill(process, Signal::SIGCONT);
+        }
+    }
+
+    /// The postmaster and the processes it has started, each of which leads a session of its own.
+    fn processes(&self) -> Vec<Pid> {
+        let postmaster = self.server.as_ref().expect("a running server is paused").child().pid();
+        let postmaster = Pid::from_raw(i32::try_from(postmaster).expect("a process id"));
+        let all = std::fs::read_dir("/proc").expect("Linux lists its processes").flatten();
+        let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+        std::iter::once(postmaster).chain(all.filter(|pid| parent(*pid) == Some(postmaster))).collect()
+    }
+
     /// Starts it again on the same data and port.
     pub async fn start_again(&mut self) {
         self.stop().await;
@@ -123,6 +166,14 @@ impl Drop for PrivatePostgres {
             background::run_blocking(async move { server.stop(STOP_DEADLINE).await });
         }
     }
+}
+
+/// The parent of a process, unless that has ended meanwhile.
+fn parent(process: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // `pid (name) state ppid …`, and the name may hold anything.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
 }
 
 fn address(url: &str) -> String {

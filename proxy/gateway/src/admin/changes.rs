@@ -92,6 +92,7 @@ pub(super) async fn set_weight(
         "epoch": changed.after.get(route).epoch,
         "revision": changed.revision,
         "hash": changed.hash,
+        "changed": changed.changed,
     })))
 }
 
@@ -197,6 +198,10 @@ impl From<StoreError> for Refused {
                 (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_failed")
             }
         };
-        Self::new(status, code, chain(&error))
+        let message = match &error {
+            StoreError::Unknown(_) => chain(&error),
+            _ => format!("{}; nothing was changed", chain(&error)),
+        };
+        Self::new(status, code, message)
     }
 }

@@ -142,7 +142,12 @@ pub(super) async fn verification(
 }
 
 fn changed_answer(changed: &Changed) -> Value {
-    json!({ "revision": changed.revision, "hash": changed.hash, "changes": changed.differences })
+    json!({
+        "revision": changed.revision,
+        "hash": changed.hash,
+        "changed": changed.changed,
+        "changes": changed.differences,
+    })
 }
 
 /// What is wrong with a document that was sent, place by place.

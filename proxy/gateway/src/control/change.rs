@@ -188,7 +188,9 @@ pub struct Changed {
     pub revision: u64,
     /// That revision's hash.
     pub hash: String,
-    /// What it changed; nothing when everything was so already.
+    /// Whether there was anything to change; if not, the revision is the one that was there.
+    pub changed: bool,
+    /// What it changed; nothing when only the text is another.
     pub differences: Vec<Difference>,
     /// The state it found.
     pub before: Arc<Snapshot>,
@@ -230,6 +232,6 @@ pub enum ChangeError {
         routes: Vec<String>,
     },
     /// It could not be kept.
-    #[error("the change could not be kept")]
+    #[error(transparent)]
     Store(#[from] StoreError),
 }

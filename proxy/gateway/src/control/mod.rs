@@ -170,13 +170,16 @@ pub(crate) fn read_document(path: &Path) -> Result<Option<String>, FileError> {
     DocumentFile::new(path.to_owned()).read()
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line. Some errors say their cause themselves; it is said once.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = error.source();
     }
     text

@@ -139,21 +139,29 @@ impl Control {
         Ok(Some(aside))
     }
 
-    /// The file of a shared store is a copy: it is made anew when it is gone, and an edit is refused.
+    /// The file of a shared store is a copy: one that is gone or old is made anew, and an edit is refused.
     fn check_copy(&self, writer: &mut Writer) {
-        match writer.store.document_file().read() {
-            Ok(None) => {
-                self.keep_here(writer);
-                self.trouble.clear(About::Document);
-            }
+        if writer.head.revision == 0 {
             // The store has not been reached yet; what is in force may be this very file.
-            Ok(Some(_)) if writer.head.revision == 0 => {}
-            Ok(Some(text)) if text == writer.head.document => {
+            return;
+        }
+        let mut text = writer.store.document_file().read();
+        if text.as_ref().is_ok_and(|text| text.is_none() || (*text != writer.refused && !is_head(text, writer))) {
+            self.keep_here(writer);
+            text = writer.store.document_file().read();
+        }
+        match text {
+            Ok(text) if text.is_none() || is_head(&text, writer) => {
+                writer.refused = None;
                 if self.trouble.is_noted(About::Document) {
                     self.adopt_head(writer);
                 }
             }
-            Ok(Some(_)) => self.refuse(COPY),
+            Ok(text) if text == writer.refused => {}
+            Ok(text) => {
+                self.refuse(COPY);
+                writer.refused = text;
+            }
             Err(error) => self.refuse(&chain(&error)),
         }
     }
@@ -177,4 +185,8 @@ impl Control {
             tracing::error!(%problem, "changes are not recorded");
         }
     }
+}
+
+fn is_head(text: &Option<String>, writer: &Writer) -> bool {
+    text.as_ref() == Some(&writer.head.document)
 }

@@ -72,10 +72,10 @@ impl Control {
             }
             StoreKind::Postgres => {
                 let store = PostgresStore::new(config.postgres.clone(), config.file.clone());
-                let store = store.map_err(StartError::System)?;
+                let mut store = store.map_err(StartError::System)?;
                 let last_good = store.last_good().map_err(StartError::File)?;
                 let control = start(Box::new(store));
-                control.start_from_shared(last_good.unwrap_or_default())?;
+                control.start_from_shared(last_good)?;
                 Ok(control)
             }
         }
@@ -152,7 +152,8 @@ impl Control {
         if writer.head.revision > 0 {
             return Ok(());
         }
-        let Some(text) = writer.store.document_file().read()? else { return Ok(()) };
+        let text = writer.store.document_file().read()?.filter(|text| !text.trim().is_empty());
+        let Some(text) = text else { return Ok(()) };
         match self.live.parse(&self.document_name(), &text) {
             Ok(document) => self.record(writer, text, document, Kind::Import, "the first document of the store"),
             Err(problems) => self.refuse(&problems.to_string()),

@@ -69,7 +69,7 @@ impl Control {
     ) -> Result<Changed, ChangeError> {
         let outcome = self.make_from_last(kind, by, expect, text);
         match &outcome {
-            Ok(changed) if changed.differences.is_empty() => {}
+            Ok(changed) if !changed.changed => {}
             Ok(changed) => tracing::info!(
                 %kind, revision = changed.revision, actor = %by.actor, reason = %by.reason,
                 changes = %Difference::list(&changed.differences), "rollout changed"
@@ -126,7 +126,8 @@ impl Control {
         let before = self.snapshot().clone();
         if text == writer.head.document {
             let (revision, hash) = (writer.head.revision, writer.head.hash.clone());
-            return Ok(Changed { revision, hash, differences: Vec::new(), after: before.clone(), before });
+            let after = before.clone();
+            return Ok(Changed { revision, hash, changed: false, differences: Vec::new(), before, after });
         }
         let document = self.live.parse(&self.document_name(), &text).map_err(|problems| match kind {
             Kind::Apply => ChangeError::InvalidDocument(problems),
@@ -134,7 +135,8 @@ impl Control {
         })?;
         let entry = self.append(writer, Draft::new(text, document, kind, by))?;
         let after = self.snapshot().clone();
-        Ok(Changed { revision: entry.revision, hash: entry.hash, differences: entry.changes, before, after })
+        let (revision, hash, differences) = (entry.revision, entry.hash, entry.changes);
+        Ok(Changed { revision, hash, changed: true, differences, before, after })
     }
 
     /// Appends a revision to the store and puts it in force.

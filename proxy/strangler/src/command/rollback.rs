@@ -10,7 +10,7 @@ pub(crate) async fn run(
     target: RollbackArguments,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let done = Admin::new(connection)?.roll_back(target.route.as_deref(), &target.note).await?;
+    let done = Admin::new(connection)?.roll_back(target.route.as_deref(), target.expect, &target.note).await?;
     output.result(&done, || {
         let mut lines: Vec<String> = done
             .routes
@@ -24,6 +24,13 @@ pub(crate) async fn run(
     if !done.persisted {
         let why = done.persist_error.unwrap_or_default();
         anyhow::bail!("in force, but not written to the rollout file, so a restart would undo it: {why}");
+    }
+    if !done.shared {
+        let why = done.share_error.unwrap_or_default();
+        anyhow::bail!(
+            "in force on this gateway and kept on its disk, but not in the history yet, and other gateways that share \
+             it go on as before until it is: {why}"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

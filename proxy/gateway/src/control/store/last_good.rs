@@ -27,6 +27,10 @@ pub(in crate::control) struct LastGood {
     pub(in crate::control) head: Head,
     /// What has to be added to it.
     pub(in crate::control) pending: Vec<Pending>,
+    /// SHA-256 of the copy of the document that was last written, which tells an old copy from an
+    /// edited one.
+    #[serde(default)]
+    pub(super) copied: String,
 }
 
 impl LastGood {

@@ -118,7 +118,7 @@ pub enum StoreError {
     #[error("the store's history is not the one this gateway knows ({0}): was it restored from a backup, or edited?")]
     Diverged(Break),
     /// The store does not answer, and nothing was kept.
-    #[error("the rollout store does not answer, and nothing was changed; ask again when it is back")]
+    #[error("the rollout store does not answer")]
     Away(#[source] sqlx::Error),
     /// The store stopped answering while it kept the change.
     #[error(

@@ -19,7 +19,7 @@ use tokio::{
 use super::{DocumentFile, FileError, HistoryQuery, LastGood, Look, Pending, Store, StoreError, rows};
 use crate::{
     config::PostgresConfig,
-    control::chain::{Break, Fault, Head, LogEntry, Revision},
+    control::chain::{Break, Fault, Head, LogEntry, Revision, sha256},
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -29,6 +29,8 @@ pub(in crate::control) struct PostgresStore {
     config: PostgresConfig,
     copy: DocumentFile,
     last_good: DocumentFile,
+    /// SHA-256 of the copy as it was last written.
+    copied: String,
     /// Connections belong to the runtime they were made in, and changes come from the threads of
     /// several. This one runs while a call waits for the database, and at no other time.
     runtime: Option<Runtime>,
@@ -44,6 +46,7 @@ impl PostgresStore {
             config,
             last_good: DocumentFile::new(copy.with_extension("state.json")),
             copy: DocumentFile::new(copy),
+            copied: String::new(),
             runtime: Some(runtime),
             connection: None,
             migrated: false,
@@ -51,8 +54,14 @@ impl PostgresStore {
     }
 
     /// The state this machine would start from without the store.
-    pub(in crate::control) fn last_good(&self) -> Result<Option<LastGood>, FileError> {
-        LastGood::read(&self.last_good)
+    pub(in crate::control) fn last_good(&mut self) -> Result<LastGood, FileError> {
+        let last_good = LastGood::read(&self.last_good)?.unwrap_or_default();
+        // It was noted before that revision's copy was written; the copy itself tells whether it was.
+        self.copied = match self.copy.read() {
+            Ok(Some(text)) if text == last_good.head.document => sha256(text.as_bytes()),
+            _ => last_good.copied.clone(),
+        };
+        Ok(last_good)
     }
 
     /// Does something over the connection, which is made if need be. A connection that turns out to
@@ -137,11 +146,20 @@ impl Store for PostgresStore {
     }
 
     fn keep_here(&mut self, document: &str, head: &Head, pending: &[Pending]) -> Result<(), FileError> {
-        LastGood { head: head.clone(), pending: pending.to_vec() }.write(&self.last_good)?;
-        if self.copy.read().is_ok_and(|text| text.as_deref() == Some(document)) {
+        let last_good = LastGood { head: head.clone(), pending: pending.to_vec(), copied: self.copied.clone() };
+        last_good.write(&self.last_good)?;
+        // Before the first revision there is nothing to copy, and a file may be the one to import.
+        if head.revision == 0 {
             return Ok(());
         }
-        self.copy.write(document)
+        match self.copy.read()? {
+            Some(text) if text == document => {}
+            // Somebody has edited it, and may want to keep that.
+            Some(text) if sha256(text.as_bytes()) != self.copied => return Ok(()),
+            _ => self.copy.write(document)?,
+        }
+        self.copied = sha256(document.as_bytes());
+        Ok(())
     }
 }
 
@@ -155,6 +173,8 @@ pub(in crate::control) fn options(config: &PostgresConfig) -> Result<PgConnectOp
         .application_name("strangler-gateway")
         .options([("search_path", config.schema.as_str()), ("timezone", "UTC")])
         .options([("statement_timeout", &timeout_ms), ("lock_timeout", &timeout_ms)])
+        // What is acknowledged must be on disk there, whatever the server's default is.
+        .options([("synchronous_commit", "on"), ("client_min_messages", "warning")])
         .options([("idle_in_transaction_session_timeout", &timeout_ms)])
         .disable_statement_logging())
 }
