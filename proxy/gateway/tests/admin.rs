@@ -19,6 +19,12 @@ async fn only_the_token_opens_it() {
         (Method::DELETE, "/api/v1/limits/per-function/overrides/k"),
         (Method::POST, "/api/v1/routes/invoke/rollback"),
         (Method::POST, "/api/v1/rollback"),
+        (Method::GET, "/api/v1/rollout"),
+        (Method::PUT, "/api/v1/rollout"),
+        (Method::POST, "/api/v1/rollout/plan"),
+        (Method::GET, "/api/v1/history"),
+        (Method::GET, "/api/v1/history/verification"),
+        (Method::POST, "/api/v1/undo"),
     ] {
         let almost = &TOKEN[..TOKEN.len() - 1];
         for header in
