@@ -98,7 +98,10 @@ impl PublicListeners {
         };
         tokio::select! {
             () = told => {}
-            () = self.shared.places.all_left() => {}
+            () = self.shared.places.all_left() => {
+                // The admin API may still be writing its answer to whoever asked for the upgrade.
+                time::sleep(SETTLE).await;
+            }
         }
     }
 }
