@@ -234,7 +234,7 @@ impl Load {
 /// Redis is paused, killed, stopped and started again under load. `without` is what each answer may be
 /// while it is away.
 async fn outages(mode: &str, without: &[u16]) {
-    let lines = format!("timeout = \"50ms\"\nwhen_unavailable = \"{mode}\"\ngateways = 2");
+    let lines = format!("timeout = \"100ms\"\nwhen_unavailable = \"{mode}\"\ngateways = 2");
     let mut site = Site::start(2, &lines, "rate = \"100000/s\"").await;
     site.up().await;
     let load = Load::start(&site);
@@ -259,10 +259,12 @@ async fn outages(mode: &str, without: &[u16]) {
             "paused" => site.redis.resume(),
             _ => site.redis.start_again().await,
         }
-        site.up().await;
-        let after = load.next(200).await;
-        let served = after.iter().filter(|sample| sample.status == 200).count();
-        assert!(served > 150, "{mode}, {outage}: {served} of {} served afterwards", after.len());
+        // Not at once: a machine that is busy with other things may let a request time out again.
+        eventually("Redis decides and everything is served", async || {
+            site.up().await;
+            load.next(50).await.iter().all(|sample| sample.status == 200)
+        })
+        .await;
     }
     let samples = load.stop().await;
     let mut allowed = without.to_vec();
@@ -278,7 +280,7 @@ async fn outages(mode: &str, without: &[u16]) {
         waits[waits.len() / 2],
         waits.last()
     );
-    assert!(p99 < Duration::from_millis(50 + 500), "{mode}: p99 {p99:?}");
+    assert!(p99 < Duration::from_millis(100 + 500), "{mode}: p99 {p99:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,3 +182,23 @@ impl Validate for LimitsConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bad_setting_is_named_with_its_line() {
+        let text = "store = \"redis\"\nmax_keys = 0\n[redis]\nurl = \"http://user:hunter2@there\"\ntimeout = \"0ms\"\n\
+                    gateways = 0\nprefix = \"a{b}\"\n[policies.\"a b\"]\ncounts = \"key\"\nrate = \"1/s\"\n\
+                    [policies.b]\ncounts = \"key\"\nrate = \"1/s\"\nburst = 0\n";
+        let problems = layered_config::load_str::<LimitsConfig>("limits.toml", text).expect_err("nothing is right");
+        let said = problems.summary();
+        for expected in ["2:12", "4:7", "5:11", "6:12", "7:10", "8:11", "14:9"] {
+            assert!(said.contains(&format!("limits.toml:{expected}")), "{expected} is missing in {said}");
+        }
+        assert!(!problems.to_string().contains("hunter2") && !said.contains("hunter2"), "secrets are not shown");
+        let defaults = layered_config::load_str::<LimitsConfig>("limits.toml", "").expect("all have defaults");
+        assert_eq!((defaults.store, defaults.max_keys), (LimitStore::Local, 100_000));
+    }
+}
