@@ -20,7 +20,7 @@ fn table(routes: usize) -> RouteTable {
         let key = KeySource::parse("path:id", &template).expect("the template has an id");
         let mut route =
             Route { key, methods: vec![Method::POST], ..Route::new(&format!("route{number}"), template, SIDES) };
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             route.hosts.push(format!("*.shop{number}.example").parse().expect("a good host"));
         }
         if number % 5 == 4 {

@@ -65,7 +65,7 @@ impl Control {
                 self.refuse(&problems.to_string());
                 writer.refused = Some(text);
             }
-            Ok(document) => self.record(writer, text, document, Kind::Edit, "the file was saved"),
+            Ok(document) => self.record(writer, text, &document, Kind::Edit, "the file was saved"),
         }
     }
 
@@ -74,7 +74,7 @@ impl Control {
         &self,
         writer: &mut Writer,
         text: String,
-        document: RolloutDocument,
+        document: &RolloutDocument,
         kind: Kind,
         reason: &str,
     ) {
@@ -89,7 +89,7 @@ impl Control {
             Err(StoreError::Conflict) => {}
             Err(error) => {
                 if writer.unrecorded.as_ref() != Some(&text) {
-                    self.live.adopt(&document, &writer.head);
+                    self.live.adopt(document, &writer.head);
                     self.accepted(writer);
                     tracing::info!("rollout document in force, but not in the change log");
                     writer.unrecorded = Some(text);

@@ -99,7 +99,7 @@ impl Control {
             Some(text) => match self.live.parse(&self.document_name(), &text) {
                 Ok(document) => {
                     let kind = if writer.head.revision == 0 { Kind::Import } else { Kind::Edit };
-                    self.record(&mut writer, text, document, kind, "found at the start");
+                    self.record(&mut writer, text, &document, kind, "found at the start");
                     return Ok(());
                 }
                 Err(problems) if writer.head.revision == 0 || known.is_err() => return Err(problems.into()),
@@ -124,7 +124,7 @@ impl Control {
         }
         // What the store had may have put right what was on disk.
         if self.trouble.is_noted(About::Document) || self.snapshot().revision() != writer.head.revision {
-            known?
+            known?;
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Control {
         let text = writer.store.document_file().read()?.filter(|text| !text.trim().is_empty());
         let Some(text) = text else { return Ok(()) };
         match self.live.parse(&self.document_name(), &text) {
-            Ok(document) => self.record(writer, text, document, Kind::Import, "the first document of the store"),
+            Ok(document) => self.record(writer, text, &document, Kind::Import, "the first document of the store"),
             Err(problems) => self.refuse(&problems.to_string()),
         }
         // Another gateway may have been first.

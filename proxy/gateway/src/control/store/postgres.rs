@@ -68,7 +68,7 @@ impl PostgresStore {
     /// have died while it rested is replaced once, before anything can have been changed over it.
     fn run<T>(
         &mut self,
-        act: impl AsyncFn(&mut PgConnection, Duration) -> Result<T, StoreError>,
+        act: &impl AsyncFn(&mut PgConnection, Duration) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let Self { config, runtime, connection, migrated, .. } = self;
         let runtime = runtime.as_ref().expect("it is taken on drop only");
@@ -113,7 +113,7 @@ impl Store for PostgresStore {
     }
 
     fn since(&mut self, revision: u64) -> Result<Vec<Revision>, StoreError> {
-        self.run(async |connection, limit| within(limit, rows::from(connection, revision + 1)).await)
+        self.run(&async |connection, limit| within(limit, rows::from(connection, revision + 1)).await)
     }
 
     fn look(&mut self, _revision: u64) -> Result<Look, StoreError> {
@@ -122,7 +122,7 @@ impl Store for PostgresStore {
     }
 
     fn append(&mut self, next: &Revision) -> Result<(), StoreError> {
-        self.run(async |connection, limit| {
+        self.run(&async |connection, limit| {
             let inserting = async {
                 let mut transaction = connection.begin().await?;
                 rows::insert(&mut *transaction, next).await?;
@@ -138,11 +138,11 @@ impl Store for PostgresStore {
     }
 
     fn find(&mut self, revision: u64) -> Result<Option<Revision>, StoreError> {
-        self.run(async |connection, limit| within(limit, rows::find(connection, revision)).await)
+        self.run(&async |connection, limit| within(limit, rows::find(connection, revision)).await)
     }
 
     fn recent(&mut self, query: &HistoryQuery) -> Result<Vec<LogEntry>, StoreError> {
-        self.run(async |connection, limit| within(limit, rows::recent(connection, query)).await)
+        self.run(&async |connection, limit| within(limit, rows::recent(connection, query)).await)
     }
 
     fn keep_here(&mut self, document: &str, head: &Head, pending: &[Pending]) -> Result<(), FileError> {
