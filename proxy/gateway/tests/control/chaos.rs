@@ -119,6 +119,6 @@ async fn chaos_a_change_whose_outcome_is_unknown_says_so_or_is_made_once() {
         assert_eq!(made.iter().filter(|made| *made == percent).count(), 1, "{percent}: {made:?}");
     }
     assert!(made.len() <= acknowledged.len() + unknown, "{} made, {unknown} unknown", made.len());
-    println!("{} acknowledged, {unknown} unknown, {} made", acknowledged.len(), made.len());
+    eprintln!("{} acknowledged, {unknown} unknown, {} made", acknowledged.len(), made.len());
     assert_eq!(gateway.verification(None).await["verified"], json!(true));
 }

@@ -63,7 +63,7 @@ async fn torment(gateway: &mut Gateway) {
         eventually("nothing is wrong", async || gateway.status().await["reload_error"].is_null()).await;
         asked_from = last + 2;
     }
-    println!("{ROUNDS} kills, {} changes acknowledged", acknowledged.load(Ordering::Acquire));
+    eprintln!("{ROUNDS} kills, {} changes acknowledged", acknowledged.load(Ordering::Acquire));
 }
 
 /// The number that a change carries as its reason.

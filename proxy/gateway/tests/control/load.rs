@@ -23,7 +23,7 @@ struct Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn load_a_thousand_random_changes_lose_no_request_and_no_entry() {
     let seed: u64 = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    println!("SEED={seed}");
+    eprintln!("SEED={seed}");
     let database = testkit::postgres().await;
     let fleet = Fleet::start(2, &database.url, "[routes.invoke]\npercent = 50\n");
     fleet.reach(1).await;
@@ -34,7 +34,7 @@ async fn load_a_thousand_random_changes_lose_no_request_and_no_entry() {
     let mut made: Vec<u64> = one.made.iter().chain(&other.made).copied().collect();
     made.sort_unstable();
     let sum = |count: fn(&Outcome) -> usize| count(&one) + count(&other);
-    println!(
+    eprintln!(
         "{} made, {} refused, {} conflicts, {} unchanged",
         made.len(),
         sum(|one| one.refused),
@@ -68,7 +68,7 @@ async fn load_a_thousand_random_changes_lose_no_request_and_no_entry() {
         let samples = load.stop().await;
         let failed: Vec<_> = samples.iter().filter(|sample| sample.outcome != Ok(200)).collect();
         assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), samples.len(), failed.first());
-        println!("{} requests, none failed", samples.len());
+        eprintln!("{} requests, none failed", samples.len());
     }
 }
 

@@ -40,7 +40,7 @@ async fn a_change_is_in_force_in_every_gateway_within_a_second() {
         }
         slowest = slowest.max(started.elapsed());
     }
-    println!("in force in three gateways after {} ms at most", slowest.as_millis());
+    eprintln!("in force in three gateways after {} ms at most", slowest.as_millis());
     assert!(slowest < EVERYWHERE_WITHIN, "{slowest:?}");
     let log = fleet.gateways[0].history().await;
     assert_eq!(short(&log[0]).0, "import");
