@@ -56,6 +56,33 @@ fn the_sample_files_are_valid() {
     assert_eq!((summary.routes, summary.split_routes, summary.has_rollout_document), (4, 3, true));
 }
 
+/// Beside the files that it names, and with the secrets that it leaves to the environment.
+#[test]
+fn the_production_sample_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("production.example.toml");
+    let file = folder.path().join("gateway.toml");
+    fs::copy(sample, &file).unwrap();
+    fs::create_dir(folder.path().join("tls")).unwrap();
+    for name in ["shop", "api"] {
+        let made = rcgen::generate_simple_self_signed([format!("{name}.example")]).unwrap();
+        fs::write(folder.path().join(format!("tls/{name}.pem")), made.cert.pem()).unwrap();
+        fs::write(folder.path().join(format!("tls/{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+    let hash = "0".repeat(64);
+    let keys = format!("[[keys]]\nname = \"batch\"\nsha256 = \"{hash}\"\nscopes = [\"functions:invoke\"]\n");
+    fs::write(folder.path().join("api-keys.toml"), keys).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        .args(["--check", "--config"])
+        .arg(&file)
+        .env("GATEWAY__ADMIN__TOKEN", "0123456789abcdef0123456789abcdef")
+        .env("GATEWAY__LIMITS__REDIS__URL", "redis://:secret@redis.internal:6379/0")
+        .env("GATEWAY__ROLLOUT__POSTGRES__URL", "postgres://gateway:secret@db.internal/strangler")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn a_check_prints_every_problem_of_a_file_and_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
