@@ -46,3 +46,23 @@ async fn a_request_that_never_ends_does_not_keep_it() {
     assert_eq!(setup.gateway.exit_code().await, Some(0));
     assert!(slow.await.unwrap().is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_drains_still_follows_the_rollout() {
+    let mut setup = Setup::with("fallback = true", "", "[routes.invoke]\npercent = 100\n");
+    let request = setup.gateway.client.post(setup.gateway.url("/f/slow/invoke")).header("x-test-hold", "1").body("{}");
+    let slow = tokio::spawn(request.send());
+    eventually("the request is in flight", async || setup.candidate.seen().len() == 1).await;
+    setup.gateway.signal(Signal::SIGTERM);
+    let http = setup.gateway.http;
+    eventually("nothing new is accepted", async || TcpStream::connect(http).await.is_err()).await;
+    let before = setup.gateway.log().matches("rollout document in force").count();
+    setup.gateway.edit_rollout("[routes.invoke]\npercent = 0\n");
+    eventually("the edit is in force", async || {
+        setup.gateway.log().matches("rollout document in force").count() > before
+    })
+    .await;
+    setup.candidate.release_held();
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    assert_eq!(setup.gateway.exit_code().await, Some(0));
+}

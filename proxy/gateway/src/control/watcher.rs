@@ -62,9 +62,10 @@ impl Watcher {
 
 #[async_trait]
 impl BackgroundService for Watcher {
-    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+    /// Goes on while the process drains, until its runtime ends: a rollback must also reach the
+    /// requests that begin on connections still open.
+    async fn start_with_ready_notifier(&self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         tokio::select! {
-            _ = shutdown.changed() => {}
             () = self.watch(ready) => {}
             () = self.follow() => {}
         }

@@ -19,12 +19,11 @@
 //! This is also how routes, upstreams and every other static setting are reloaded: there is one path,
 //! and it ends in a process that has started with the new files or in the old one as it was.
 //!
-//! Live state needs no hand-over: both processes read the same rollout document. A process that
-//! drains follows it no longer. It serves what it has begun and, for `http.idle_grace`, what comes
-//! on connections that were open already, with the state it knew last; a rollback in that second
-//! reaches new connections at once and those with their next request elsewhere. Signals go to the
-//! new process: the pid file names it before the old one drains. What only a process knows starts
-//! anew: in-process limits, breakers, upstream connections, counters.
+//! Live state needs no hand-over: both processes follow the same rollout document until they end, so a
+//! rollback also reaches what the old one still serves: what it has begun and, for
+//! `http.idle_grace`, what comes on connections that were open already. Signals go to the new process:
+//! the pid file names it before the old one drains. What only a process knows starts anew: in-process
+//! limits, breakers, upstream connections, counters.
 //!
 //! Under systemd: `Type=notify`, `NotifyAccess=main`, `ExecReload=kill -USR2 $MAINPID`. The old
 //! process names the new one as the main process before it ends. With `Type=forking` and
