@@ -22,6 +22,10 @@ impl Control {
         if !self.live.pending().is_empty() {
             self.keep_late(&mut writer);
         }
+        if writer.store.document_file().is_being_written() {
+            // Whoever writes it is noticed again, or seen by the next look.
+            return;
+        }
         let known = writer.head.revision;
         let text = match writer.store.look(known) {
             Ok(Look { newer, text }) => {

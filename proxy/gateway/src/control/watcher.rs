@@ -11,14 +11,11 @@ use pingora::{
 };
 use tokio::{signal::unix::SignalKind, sync::mpsc, time};
 
-use super::{Authorship, Control, follower::Follower};
+use super::{Authorship, Control, follower::Follower, store::SETTLE};
 use crate::{
     config::{RolloutConfig, StoreKind},
     signals::Signals,
 };
-
-/// Editors write a file in several steps; reading waits for a pause of this length.
-const SETTLE: Duration = Duration::from_millis(20);
 
 /// Reads the file again when it changes. Notifications make it quick; polling makes it sure, because
 /// notifications get lost on network file systems and in containers.

@@ -142,7 +142,7 @@ async fn a_gateway_starts_from_the_last_good_document_when_the_file_is_broken_or
     for (text, shown) in
         [("[routes.invoke\n", "rollout.toml:1"), ("[routes.invoke]\npercent = 50\nepoch = 1\n", "predates a rollback")]
     {
-        fs::write(gateway.rollout_path(), text).unwrap();
+        gateway.edit_rollout(text);
         gateway.kill_and_restart();
         assert_eq!(gateway.side_of("k").await, "candidate");
         let problem = gateway.status().await["reload_error"].as_str().unwrap_or_default().to_owned();

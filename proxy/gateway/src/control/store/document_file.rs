@@ -4,10 +4,14 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A document is a few lines for each route; anything larger is some other file.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Editors write a file in several steps; reading waits for a pause of this length.
+pub(in crate::control) const SETTLE: Duration = Duration::from_millis(20);
 
 /// What a prepared text's name ends with.
 const PREPARED: &str = ".next";
@@ -71,6 +75,13 @@ impl DocumentFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Whether somebody may be in the middle of writing it. Not every editor replaces a file; some
+    /// empty it first, and half a document, or none, would be another document.
+    pub(in crate::control) fn is_being_written(&self) -> bool {
+        let modified = fs::metadata(&self.path).and_then(|metadata| metadata.modified());
+        modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < SETTLE))
     }
 
     /// Replaces the file at once: whoever reads it sees the old text or the new one. When this
@@ -150,5 +161,28 @@ impl DocumentFile {
         fs::rename(&self.path, &aside)
             .map(|()| aside)
             .map_err(|source| FileError::SetAside { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_left_to_its_writer_for_an_instant() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = DocumentFile::new(folder.path().join("rollout.toml"));
+        assert!(!file.is_being_written(), "there is none");
+        let opened = File::create(&file.path).expect("created");
+        let at = |age: Duration| opened.set_modified(SystemTime::now() - age).expect("our own file");
+        at(SETTLE);
+        assert!(!file.is_being_written());
+        // As if from another machine's clock.
+        opened.set_modified(SystemTime::now() + Duration::from_secs(60)).expect("our own file");
+        assert!(!file.is_being_written());
+        opened.set_modified(SystemTime::now()).expect("our own file");
+        assert!(file.is_being_written());
     }
 }

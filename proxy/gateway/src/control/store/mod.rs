@@ -19,8 +19,8 @@ mod rows;
 
 use std::{io, path::PathBuf};
 
-pub(super) use document_file::DocumentFile;
 pub use document_file::FileError;
+pub(super) use document_file::{DocumentFile, SETTLE};
 pub(super) use file::{FileStore, log_beside};
 pub(super) use last_good::{LastGood, Pending};
 pub(super) use postgres::{PostgresStore, channel, options, within};
