@@ -55,6 +55,11 @@ impl ChangeLog {
         Self { path, read: Reading::start(0) }
     }
 
+    /// Whether there is a log. The first append makes it; reading makes nothing.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Opens the log, makes it if need be, and waits until no other process changes it.
     pub(super) fn lock(&mut self) -> Result<LockedLog<'_>, StoreError> {
         let opened = OpenOptions::new().create(true).append(true).read(true).open(&self.path);

@@ -25,6 +25,14 @@ impl FileStore {
         Self { file: DocumentFile::new(file), log: ChangeLog::new(log) }
     }
 
+    /// Reads something that no other process may come between; `None` when there is no log.
+    fn read<T>(
+        &mut self,
+        act: impl FnOnce(&DocumentFile, &mut LockedLog<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if self.log.is_there() { self.locked(act).map(Some) } else { Ok(None) }
+    }
+
     /// Does something that no other process may come between.
     fn locked<T>(
         &mut self,
@@ -58,11 +66,14 @@ impl Store for FileStore {
     }
 
     fn since(&mut self, revision: u64) -> Result<Vec<Revision>, StoreError> {
-        self.locked(|_, log| log.since(revision))
+        Ok(self.read(|_, log| log.since(revision))?.unwrap_or_default())
     }
 
     fn look(&mut self, revision: u64) -> Result<Look, StoreError> {
-        self.locked(|file, log| Ok(Look { newer: log.since(revision)?, text: file.read()? }))
+        match self.read(|file, log| Ok(Look { newer: log.since(revision)?, text: file.read()? }))? {
+            Some(look) => Ok(look),
+            None => Ok(Look { newer: Vec::new(), text: self.file.read()? }),
+        }
     }
 
     fn append(&mut self, next: &Revision) -> Result<(), StoreError> {
@@ -82,7 +93,7 @@ impl Store for FileStore {
     }
 
     fn find(&mut self, revision: u64) -> Result<Option<Revision>, StoreError> {
-        self.locked(|_, log| {
+        let found = self.read(|_, log| {
             let mut found = None;
             log.rewind();
             log.each(|next| {
@@ -92,11 +103,12 @@ impl Store for FileStore {
                 found.is_none()
             })?;
             Ok(found)
-        })
+        })?;
+        Ok(found.flatten())
     }
 
     fn recent(&mut self, query: &HistoryQuery) -> Result<Vec<LogEntry>, StoreError> {
-        self.locked(|_, log| {
+        let found = self.read(|_, log| {
             let mut found = Vec::new();
             log.rewind();
             log.each(|next| {
@@ -108,7 +120,8 @@ impl Store for FileStore {
             found.reverse();
             found.truncate(query.limit);
             Ok(found)
-        })
+        })?;
+        Ok(found.unwrap_or_default())
     }
 
     fn keep_here(&mut self, document: &str, _head: &Head, _pending: &[Pending]) -> Result<(), FileError> {
