@@ -37,7 +37,8 @@ proptest! {
 #[test]
 fn the_seeds_hold() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
-    let targets: [(&str, fn(&[u8])); 4] = [
+    type Property = fn(&[u8]);
+    let targets: [(&str, Property); 4] = [
         ("route_matching", properties::route_matching),
         ("path_reading", properties::path_reading),
         ("key_extraction", properties::key_extraction),

@@ -89,14 +89,18 @@ fn run_target(binary: &Path, seeds: &Path, found: &Path, seconds: u32) -> anyhow
     artifacts.push("/");
     let mut prefix = std::ffi::OsString::from("-artifact_prefix=");
     prefix.push(artifacts);
-    let status = Command::new(binary)
+    let output = Command::new(binary)
         .arg(&corpus)
         .arg(seeds)
         .args([format!("-max_total_time={seconds}"), format!("-max_len={MAX_INPUT_BYTES}")])
         .args(["-verbosity=0", "-print_final_stats=1", "-timeout=10"])
         .arg(prefix)
-        .status()
+        .output()
         .with_context(|| format!("cannot start {}", binary.display()))?;
-    ensure!(status.success(), "it found an input that breaks a property; it is in {}", found.display());
+    let report = String::from_utf8_lossy(&output.stderr);
+    let found = found.display();
+    ensure!(output.status.success(), "it found an input that breaks a property; it is in {found}\n{report}");
+    let inputs = report.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    eprintln!("      {} inputs, no property broken", inputs.unwrap_or("0").trim());
     Ok(())
 }

@@ -1,5 +1,6 @@
 #![no_main]
 
+#[allow(dead_code, unused_imports, reason = "each target runs one of the properties")]
 #[path = "../../tests/properties/mod.rs"]
 mod properties;
 

@@ -62,7 +62,7 @@ fn lines(bytes: &[u8]) {
     match read("cookie:sid") {
         Ok(None) => assert!(cookies.is_empty()),
         Ok(Some(key)) => {
-            assert!(!cookies.is_empty() && cookies.iter().all(|value| *value == key), "{key:?} {cookies:?}")
+            assert!(!cookies.is_empty() && cookies.iter().all(|value| *value == key), "{key:?} {cookies:?}");
         }
         Err(_) => assert!(cookies.len() > 1),
     }

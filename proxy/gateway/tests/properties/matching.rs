@@ -97,7 +97,7 @@ fn request(routes: &[Route], choices: &mut Choices<'_>) -> Request {
     for part in model.template.as_str().split('/').filter(|part| !part.is_empty()) {
         match part.strip_prefix('{') {
             Some(rest) if rest.starts_with('*') => {
-                segments.extend(choices.several(2, |choices| choices.one(&SEGMENTS)))
+                segments.extend(choices.several(2, |choices| choices.one(&SEGMENTS)));
             }
             Some(_) => segments.push(choices.one(&SEGMENTS)),
             None => segments.push(if choices.below(8) > 0 { part } else { "c" }),
