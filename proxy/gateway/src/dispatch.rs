@@ -15,9 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Method;
+use http::{Method, header};
 use pingora::{
-    Error, ErrorSource, ErrorType, Result, RetryType, http::ResponseHeader, proxy::Session, upstreams::peer::HttpPeer,
+    Error, ErrorSource, ErrorType, Result, RetryType,
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+    upstreams::peer::HttpPeer,
 };
 
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     request_context::{GaugeGuard, RequestContext},
     resilience::{FailedTry, FailureKind},
     route_table::UpstreamId,
-    upstream::{Attempt, Unavailable},
+    upstream::{Attempt, Connection, Unavailable},
 };
 
 /// The gateway broke a try off by itself.
@@ -61,9 +64,26 @@ enum BrokenOff {
     Answer,
 }
 
+/// The connection for the next try, after one that ended so.
+fn wanted_connection(request: &RequestHeader, broken_off: Option<BrokenOff>) -> Connection {
+    if request.headers.contains_key(header::UPGRADE) {
+        // No other upgrade is admitted.
+        Connection::WebSocket
+    } else if broken_off == Some(BrokenOff::StaleConnection) {
+        // The rest of the pool may have ended too, and tries are few.
+        Connection::New
+    } else {
+        Connection::Any
+    }
+}
+
 impl Gateway {
     /// Begins the next try to serve a request: the first, or another after one that failed.
-    pub(crate) async fn next_attempt(&self, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    pub(crate) async fn next_attempt(
+        &self,
+        request: &RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<Box<HttpPeer>> {
         // A repeated attempt sends the body from its start.
         ctx.body_bytes = 0;
         ctx.kept_body_sent = false;
@@ -95,8 +115,7 @@ impl Gateway {
                 Ok(attempt) => {
                     let gauge = self.metrics.in_flight(routed.route, routed.decision.side);
                     routed.side_in_flight = Some(GaugeGuard::new(gauge));
-                    // The rest of the pool may have ended too, and tries are few.
-                    let mut peer = attempt.peer(broken_off == Some(BrokenOff::StaleConnection));
+                    let mut peer = attempt.peer(wanted_connection(request, broken_off));
                     ctx.tries.attempt = Some(attempt);
                     let route = self.control.table().get(routed.route);
                     route.limits.apply(&mut peer.options, ctx.arrived.elapsed())?;

@@ -87,8 +87,8 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        self.next_attempt(ctx).await
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        self.next_attempt(session.req_header(), ctx).await
     }
 
     async fn connected_to_upstream(

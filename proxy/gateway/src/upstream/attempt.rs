@@ -6,6 +6,7 @@ use super::{
     Upstream,
     address::Address,
     circuit::{Change, Outcome, Ticket},
+    peer::Connection,
     pooled_connection::{self, Use},
 };
 use crate::{config::UpstreamProtocol, resilience::FailureKind};
@@ -38,9 +39,9 @@ impl Attempt {
         self.address.at
     }
 
-    /// Where pingora is to connect; with no connection from the pool if it shall be a new one.
-    pub(crate) fn peer(&self, anew: bool) -> HttpPeer {
-        self.upstream.template.peer(self.address.at, anew)
+    /// Where pingora is to connect, and with which connection.
+    pub(crate) fn peer(&self, connection: Connection) -> HttpPeer {
+        self.upstream.template.peer(self.address.at, connection)
     }
 
     /// Whether a connection from the pool has ended.

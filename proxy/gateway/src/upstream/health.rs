@@ -16,7 +16,7 @@ use pingora::{
 };
 use tokio::{task::JoinSet, time};
 
-use super::{Upstream, Upstreams, address::Address, resolve::Resolved};
+use super::{Connection, Upstream, Upstreams, address::Address, resolve::Resolved};
 use crate::{metrics::Metrics, route_table::UpstreamId};
 
 /// Probes every upstream at its interval, and looks its host names up before.
@@ -124,7 +124,7 @@ impl Upstream {
     /// A peer with a probe's patience.
     fn probe_peer(&self, address: &Address) -> HttpPeer {
         let timeout = Some(self.config.health_timeout.get());
-        let mut peer = self.template.peer(address.at, false);
+        let mut peer = self.template.peer(address.at, Connection::Any);
         peer.options.connection_timeout = timeout;
         peer.options.total_connection_timeout = timeout;
         peer.options.read_timeout = timeout;

@@ -10,6 +10,7 @@ mod attempt;
 mod balance;
 mod capacity;
 mod circuit;
+mod handshake;
 mod health;
 mod metrics;
 mod peer;
@@ -29,6 +30,7 @@ use arc_swap::ArcSwap;
 pub(crate) use attempt::Attempt;
 pub(crate) use circuit::{CircuitSettings, FailureShare};
 pub use health::HealthProbe;
+pub(crate) use peer::Connection;
 pub use tls::UpstreamTlsProblem;
 pub(crate) use view::UpstreamView;
 

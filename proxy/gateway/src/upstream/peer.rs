@@ -1,15 +1,29 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pingora::{
     protocols::ALPN,
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions},
 };
 
-use super::tls::{UpstreamTls, UpstreamTlsProblem};
+use super::{
+    handshake::HandshakeConnector,
+    tls::{UpstreamTls, UpstreamTlsProblem},
+};
 use crate::{
     config::{UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol},
     route_table::UpstreamId,
 };
+
+/// The connection that a request is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// One from the pool, or a new one.
+    Any,
+    /// A new one.
+    New,
+    /// A new one that may become a WebSocket.
+    WebSocket,
+}
 
 /// How pingora is to connect to the addresses of one upstream.
 pub(crate) struct PeerTemplate {
@@ -44,11 +58,17 @@ impl PeerTemplate {
 
     /// A peer at this address; in a group of its own, so that no connection is there for it, if it shall
     /// be connected to anew.
-    pub(crate) fn peer(&self, at: SocketAddr, anew: bool) -> HttpPeer {
+    pub(crate) fn peer(&self, at: SocketAddr, connection: Connection) -> HttpPeer {
         let name = self.tls.as_ref().map_or("", UpstreamTls::server_name);
         let mut peer = HttpPeer::new(at, self.tls.is_some(), name.to_owned());
-        peer.group_key = if anew { rand::random() } else { self.group };
+        peer.group_key = if connection == Connection::Any { self.group } else { rand::random() };
         peer.options = self.options.clone();
+        // HTTP/2 has no 101.
+        if connection == Connection::WebSocket && peer.options.alpn != ALPN::H2 {
+            peer.options.custom_l4 = Some(Arc::new(HandshakeConnector));
+            // An upstream that declines leaves a connection that nobody asks for.
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
         if let Some(tls) = &self.tls {
             tls.apply(&mut peer);
         }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, future};
 use nix::sys::signal::Signal;
 use tokio::{net::TcpListener, sync::mpsc, time};
 use tokio_tungstenite::{
@@ -88,6 +88,22 @@ async fn large_messages_and_close_codes_pass_both_ways() {
     assert_eq!((frame.code, frame.reason.as_str()), (CloseCode::Library(4_002), "from upstream"));
     drop(client);
     nothing_in_flight(&gateway).await;
+}
+
+/// A fast upstream may have agreed before the gateway has noted that the request has no body.
+#[tokio::test(flavor = "multi_thread")]
+async fn load_every_handshake_opens_a_tunnel() {
+    let (upstream, _ends) = echo().await;
+    let gateway = start(upstream);
+    let one_after_another = async || {
+        for count in 0..100 {
+            let mut client = connect(&gateway).await;
+            client.send(Message::text("hello")).await.unwrap();
+            let answer = client.next().await.unwrap();
+            assert_eq!(answer.expect("the tunnel is open"), Message::text("hello"), "after {count} others");
+        }
+    };
+    future::join_all((0..16).map(|_| one_after_another())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
