@@ -108,7 +108,7 @@ impl Drop for GaugeGuard {
     }
 }
 
-/// How many requests are being served, for the drain.
+/// How many requests, or whatever else a drain has to wait for, are being served.
 #[derive(Clone, Default)]
 pub(crate) struct InFlightCount(Arc<(AtomicUsize, Notify)>);
 

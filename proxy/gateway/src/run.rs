@@ -209,7 +209,9 @@ impl Parts {
         };
         let (drained, ended) = mpsc::channel();
         let proxy = http_proxy(&server.configuration, gateway);
-        let drain = Drain { listeners, in_flight, draining, drained: drained.clone() };
+        let admin_api = InFlightCount::default();
+        let serving = admin_api.enter();
+        let drain = Drain { listeners, in_flight, admin: admin_api, draining, drained: drained.clone() };
         let connections = ConnectionMetrics::register(prometheus::default_registry())?;
         let readiness = Readiness { predecessor, pid_file: config.upgrade.pid_file.clone() };
         let proxy =
@@ -225,7 +227,7 @@ impl Parts {
             let reload = tls::Reload::new(certificates, tls_metrics.of("admin"), tls.poll_interval.get());
             server.add_service(background_service("admin certificates", reload));
         }
-        let admin = Admin::new(admin, self.admin.into_listener(), self.admin_certificates);
+        let admin = Admin::new(admin, self.admin.into_listener(), self.admin_certificates, serving);
         server.add_service(background_service("admin", admin));
         if let Some(keeper) = self.link_keeper {
             server.add_service(background_service("limits", keeper));

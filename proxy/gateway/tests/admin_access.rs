@@ -48,6 +48,7 @@ async fn a_token_that_may_look_changes_nothing_and_the_history_has_the_names_of_
         (ADA, Method::PUT, "/api/v1/routes/invoke/weight", weight(2), 200),
         (TOKEN, Method::PUT, "/api/v1/routes/invoke/weight", weight(3), 200),
         (&ada, Method::GET, "/api/v1/routes", json!({}), 401),
+        (&ada, Method::POST, "/api/v1/upgrade", json!({}), 401),
     ] {
         let (status, answer) = call(&gateway, token, method, path, body).await;
         assert_eq!(status, expected, "{path} {answer}");

@@ -1,9 +1,10 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::harness::{Setup, eventually};
+use crate::harness::{RawClient, Setup, TOKEN, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_answers_what_is_in_flight_and_nothing_new() {
@@ -19,6 +20,28 @@ async fn sigterm_answers_what_is_in_flight_and_nothing_new() {
     assert_eq!(answer.status(), 200);
     assert_eq!(setup.gateway.exit_code().await, Some(0));
     assert_eq!(setup.gateway.access_log().len(), 1, "the log is complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_the_admin_api_answer_what_it_has_begun() {
+    let mut setup = Setup::start();
+    let body = json!({ "percent": 10, "reason": "a test" }).to_string();
+    let mut operator = RawClient::connect(setup.gateway.admin);
+    operator.send(format!(
+        "PUT /api/v1/routes/invoke/weight HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    ));
+    assert_eq!(operator.header().unwrap().status, 100, "the request is being served");
+    setup.gateway.signal(Signal::SIGTERM);
+    let (http, admin) = (setup.gateway.http, setup.gateway.admin);
+    eventually("nothing new is accepted", async || {
+        TcpStream::connect(http).await.is_err() && TcpStream::connect(admin).await.is_err()
+    })
+    .await;
+    operator.send(body);
+    assert_eq!(operator.header().unwrap().status, 200);
+    assert_eq!(setup.gateway.exit_code().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

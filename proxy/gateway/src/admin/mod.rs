@@ -15,7 +15,12 @@ mod tokens;
 mod upgrade;
 mod views;
 
-use std::{io, net::TcpListener, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::TcpListener,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use axum::{
@@ -34,6 +39,7 @@ use crate::{
     config::AdminConfig,
     control::Control,
     metrics::Metrics,
+    request_context::InFlight,
     tls::{self, Certificates},
     upgrade::UpgradeRequests,
     upstream::Upstreams,
@@ -53,8 +59,9 @@ const PLAN_PATH: &str = "/api/v1/rollout/plan";
 /// The admin API and its listener.
 pub struct Admin {
     state: Arc<AdminState>,
-    listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
+    /// What it lets go of while a drain goes on: the listener, and then what the drain waits for.
+    taken_by_start: Mutex<Option<(TcpListener, InFlight)>>,
 }
 
 /// What the handlers work on.
@@ -71,12 +78,18 @@ pub(crate) struct AdminState {
 
 impl Admin {
     /// Serves the API on this listener, which must not block, over TLS if there are certificates.
-    pub(crate) fn new(state: AdminState, listener: TcpListener, certificates: Option<Arc<Certificates>>) -> Self {
-        Self { state: Arc::new(state), listener, certificates }
+    /// Lets go of `serving` when it has been told to stop and its last answer has been sent.
+    pub(crate) fn new(
+        state: AdminState,
+        listener: TcpListener,
+        certificates: Option<Arc<Certificates>>,
+        serving: InFlight,
+    ) -> Self {
+        Self { state: Arc::new(state), certificates, taken_by_start: Mutex::new(Some((listener, serving))) }
     }
 
-    async fn serve(&self, stopped: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
+    async fn serve(&self, listener: TcpListener, stopped: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = router(self.state.clone());
         match self.state.config.tls.as_ref().zip(self.certificates.clone()) {
             None => axum::serve(listener, router).with_graceful_shutdown(stopped).await,
@@ -92,10 +105,12 @@ impl Admin {
 #[async_trait]
 impl BackgroundService for Admin {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        let taken = self.taken_by_start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((listener, _serving)) = taken else { return };
         let stopped = async move {
             let _ = shutdown.wait_for(|stopping| *stopping).await;
         };
-        if let Err(error) = self.serve(stopped).await {
+        if let Err(error) = self.serve(listener, stopped).await {
             tracing::error!(%error, "the admin API ended");
         }
     }

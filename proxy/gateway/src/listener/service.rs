@@ -45,6 +45,8 @@ pub(crate) struct Drain {
     pub(crate) listeners: Arc<Held>,
     /// The requests being served.
     pub(crate) in_flight: InFlightCount,
+    /// The admin API, which ends when it has sent its last answer.
+    pub(crate) admin: InFlightCount,
     /// What requests look at.
     pub(crate) draining: Draining,
     /// Told when nothing is left to wait for.
@@ -80,7 +82,7 @@ impl PublicListeners {
     }
 
     /// Clients learn with their next answer, or by GOAWAY, that the connection ends. Who asks
-    /// nothing within the grace is cut off. Ends early when nobody is left.
+    /// nothing within the grace is cut off. Ends early when nobody is left. pingora sees to the deadline.
     async fn drain(&self) {
         let Drain { in_flight, draining, .. } = &self.drain;
         draining.begin();
@@ -98,11 +100,10 @@ impl PublicListeners {
         };
         tokio::select! {
             () = told => {}
-            () = self.shared.places.all_left() => {
-                // The admin API may still be writing its answer to whoever asked for the upgrade.
-                time::sleep(SETTLE).await;
-            }
+            () = self.shared.places.all_left() => {}
         }
+        // Whoever asked for the upgrade that ends this process is to have the answer.
+        self.drain.admin.none_left().await;
     }
 }
 
