@@ -169,9 +169,9 @@ impl Bench {
     fn after(&mut self, name: &str) {
         let probe = self.probe();
         let mut client = RawClient::connect(self.gateway.http);
-        client.send(&probe.bytes());
+        client.send(probe.bytes());
         if client.answer(false).is_none_or(|answer| answer.status != 200) {
-            self.failures.push(format!("{}: the next request fails", name));
+            self.failures.push(format!("{name}: the next request fails"));
         }
         self.due.push(probe);
     }
@@ -202,9 +202,9 @@ impl Bench {
         }
         let (first, last) = (self.probe(), self.probe());
         let mut client = RawClient::connect(self.gateway.http);
-        client.send(&first.bytes());
+        client.send(first.bytes());
         client.answer(false);
-        client.send(&[case.sent.clone(), last.bytes()].concat());
+        client.send([case.sent.clone(), last.bytes()].concat());
         if client.final_answer(case.sent.starts_with(b"HEAD")).is_some() {
             client.answer(false);
         }
