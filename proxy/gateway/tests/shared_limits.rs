@@ -274,7 +274,7 @@ async fn outages(mode: &str, without: &[u16]) {
     let mut waits: Vec<Duration> = samples.iter().map(|sample| sample.took).collect();
     waits.sort_unstable();
     let p99 = waits[waits.len() * 99 / 100];
-    println!(
+    eprintln!(
         "{mode}: {} requests, p50 {:?}, p99 {p99:?}, worst {:?}",
         waits.len(),
         waits[waits.len() / 2],
