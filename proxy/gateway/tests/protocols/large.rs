@@ -92,7 +92,9 @@ fn download(gateway: SocketAddr, length: u64, pause: Duration) {
 async fn grows_little(gateway: &Gateway, what: &str, work: impl Future<Output = ()>) {
     let before = gateway.memory_kib("VmHWM");
     work.await;
-    let grown = gateway.memory_kib("VmHWM") - before;
+    // The kernel counts pages for each processor by itself and adds them up loosely, so that the high
+    // water mark may read a little lower than before.
+    let grown = gateway.memory_kib("VmHWM").saturating_sub(before);
     assert!(grown <= GROWTH_KIB, "{what}: grown by {grown} KiB");
 }
 
