@@ -6,6 +6,7 @@
 //! 1. another address of the same upstream, when this one could not be connected to: nothing was sent;
 //! 2. legacy, when the candidate takes no requests and the route allows it;
 //! 3. the same request again, as the route's `retries` say ([`crate::RetryPolicy`]);
+//! 4. legacy, when the candidate was left meanwhile and the request may run twice ([`crate::recall`]);
 //!
 //! 1 and 3 within the upstream's retry budget, and all of them within `http.max_attempts`.
 
@@ -24,9 +25,10 @@ use pingora::{
 };
 
 use crate::{
-    decision::RouteDecision,
+    decision::{RouteDecision, Side},
     gateway::Gateway,
-    request_context::{GaugeGuard, RequestContext},
+    recall::{self, Place},
+    request_context::{GaugeGuard, RequestContext, Routed},
     resilience::{FailedTry, FailureKind},
     route_table::UpstreamId,
     upstream::{Attempt, Connection, Unavailable},
@@ -40,6 +42,8 @@ const BROKEN_OFF: ErrorType = ErrorType::Custom("TryBrokenOff");
 pub(crate) struct Tries {
     /// The one that is going on.
     attempt: Option<Attempt>,
+    /// Where it waits on the candidate for an answer, when legacy may be asked instead.
+    waiting: Option<Place>,
     /// The addresses of its upstream where it failed.
     failed_at: Vec<SocketAddr>,
     /// How often it was repeated at its upstream.
@@ -89,6 +93,7 @@ impl Gateway {
         ctx.kept_body_sent = false;
         // The one before has ended, whatever comes now. While it waits a request holds nobody's place.
         ctx.tries.attempt = None;
+        ctx.tries.waiting = None;
         ctx.tries.unavailable = None;
         if let Some(routed) = &mut ctx.routed {
             routed.side_in_flight = None;
@@ -133,7 +138,13 @@ impl Gateway {
     ///
     /// # Errors
     /// When it is one from the pool that has ended; the try is then repeated with a new one.
-    pub(crate) fn connected(&self, ctx: &mut RequestContext, connection: RawFd, reused: bool) -> Result<()> {
+    pub(crate) fn connected(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        connection: RawFd,
+        reused: bool,
+    ) -> Result<()> {
         let Some(attempt) = &ctx.tries.attempt else { return Ok(()) };
         if reused && attempt.has_ended(connection) {
             ctx.tries.broken_off = Some(BrokenOff::StaleConnection);
@@ -142,7 +153,49 @@ impl Gateway {
         if !reused {
             attempt.connected();
         }
+        if let Some(routed) = &ctx.routed
+            && attempt.is_alone()
+            && self.legacy_may_be_asked_too(session, routed)
+        {
+            ctx.tries.waiting = self.control.recall().enter(routed.route, routed.bucket, connection);
+        }
         Ok(())
+    }
+
+    /// Whether a request that waits on the candidate could as well be served by legacy.
+    fn legacy_may_be_asked_too(&self, session: &mut Session, routed: &Routed) -> bool {
+        let route = self.control.table().get(routed.route);
+        if routed.decision.side != Side::Candidate || !route.sides.is_split() {
+            return false;
+        }
+        let session = session.as_mut();
+        let read_whole = session.is_body_done();
+        let request = session.req_header();
+        recall::may_run_twice(&request.method, &route.resilience)
+            && recall::keeps_body(&request.headers, read_whole)
+            && !session.retry_buffer_truncated()
+    }
+
+    /// Whether it does no harm that legacy carries out what the candidate may have carried out already.
+    fn may_run_twice(&self, session: &Session, ctx: &RequestContext) -> bool {
+        let resilience = |routed: &Routed| &self.control.table().get(routed.route).resilience;
+        let method = &session.req_header().method;
+        ctx.routed.as_ref().is_some_and(|routed| recall::may_run_twice(method, resilience(routed)))
+    }
+
+    /// Whether the candidate was left since the request was sent there.
+    fn is_superseded(&self, ctx: &RequestContext) -> bool {
+        let state = |routed: &Routed| self.control.snapshot().get(routed.route);
+        ctx.routed.as_ref().is_some_and(|routed| !routed.decision.is_current(state(routed)))
+    }
+
+    /// Asks legacy for what the candidate was asked for when it was left.
+    fn ask_legacy(&self, ctx: &mut RequestContext) {
+        ctx.tries.broken_off = Some(BrokenOff::Superseded);
+        ctx.tries.repeated = 0;
+        if let Some(routed) = &ctx.routed {
+            self.control.recall().asked_of_legacy(routed.route);
+        }
     }
 
     /// Connecting took time. Nothing has been sent yet, so a rollback meanwhile still counts.
@@ -150,9 +203,8 @@ impl Gateway {
     /// # Errors
     /// When the decision is void; it is then made anew.
     pub(crate) fn before_sending(&self, ctx: &mut RequestContext) -> Result<()> {
-        if let Some(routed) = &ctx.routed
-            && !routed.decision.is_current(self.control.snapshot().get(routed.route))
-        {
+        if self.is_superseded(ctx) {
+            ctx.tries.waiting = None;
             ctx.tries.broken_off = Some(BrokenOff::Superseded);
             return Error::e_explain(BROKEN_OFF, "rolled back while connecting");
         }
@@ -165,6 +217,11 @@ impl Gateway {
         let now = Instant::now();
         attempt.connect_failed(error, now);
         self.metrics.connect_failed(attempt.upstream().id);
+        if self.is_superseded(ctx) {
+            // Nothing was sent, and there is somewhere else to go now.
+            ctx.tries.broken_off = Some(BrokenOff::Superseded);
+            return true;
+        }
         ctx.tries.failed_at.push(attempt.address());
         if attempt.upstream().has_other_than(&ctx.tries.failed_at, now) && attempt.upstream().may_repeat(now) {
             ctx.tries.repeated += 1;
@@ -183,6 +240,11 @@ impl Gateway {
         ctx: &mut RequestContext,
         answer: &ResponseHeader,
     ) -> Result<()> {
+        if ctx.tries.waiting.take().is_some_and(Place::leave) {
+            // Its connection was shut down before the rest of the answer is sure to be here.
+            self.ask_legacy(ctx);
+            return Err(Error::explain(BROKEN_OFF, "the candidate was left").into_up());
+        }
         if answer.status.is_informational() && answer.status != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -217,6 +279,11 @@ impl Gateway {
             return false;
         }
         let replayable = !session.as_ref().retry_buffer_truncated();
+        if ctx.tries.waiting.take().is_some_and(Place::leave) && replayable {
+            // By the gateway's own doing, which says nothing about the upstream.
+            self.ask_legacy(ctx);
+            return true;
+        }
         if error.retry == RetryType::Decided(true) {
             // The upstream said that it has not looked at the request: an HTTP/2 stream that it refused, or
             // that came after its GOAWAY (RFC 9113, section 8.7).
@@ -237,6 +304,10 @@ impl Gateway {
         // As long as the body is not through, it may be the client that was slow.
         if session.as_mut().is_body_done() {
             attempt.ended(Some(kind), now);
+        }
+        if replayable && self.is_superseded(ctx) && self.may_run_twice(session, ctx) {
+            self.ask_legacy(ctx);
+            return true;
         }
         if self.repeats(&attempt, session, ctx, kind, now) {
             ctx.tries.failed_at.push(attempt.address());

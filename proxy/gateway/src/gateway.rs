@@ -93,14 +93,14 @@ impl ProxyHttp for Gateway {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         connection: RawFd,
         _digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        self.connected(ctx, connection, reused)
+        self.connected(session, ctx, connection, reused)
     }
 
     fn fail_to_connect(

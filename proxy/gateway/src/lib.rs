@@ -34,6 +34,7 @@ mod key_body;
 mod limit;
 mod listener;
 mod metrics;
+mod recall;
 mod refusal;
 mod request_context;
 mod request_host;

@@ -88,6 +88,8 @@ pub mod names {
     pub const RELOADS: &str = "gateway_rollout_reloads_total";
     /// 1 while the rollout document is refused and the state before it stays in force.
     pub const DOCUMENT_REFUSED: &str = "gateway_rollout_document_refused";
+    /// Requests that waited on the candidate when it was left, and were asked of legacy instead, by route.
+    pub const RECALLED: &str = "gateway_recalled_requests_total";
     /// Routes taken back to legacy, by route.
     pub const ROLLBACKS: &str = "gateway_rollbacks_total";
     /// Requests that a limit policy was asked about, by policy and outcome.

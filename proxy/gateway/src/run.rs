@@ -151,6 +151,7 @@ impl Parts {
         let policies = Arc::new(config.limits.policies());
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
         let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
+        control.recall().register(prometheus::default_registry())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     limit::Policies,
     metrics::Metrics,
+    recall::Recall,
     rollout::{RolloutDocument, Snapshot, Weight},
     route_table::{RouteId, RouteTable},
 };
@@ -27,6 +28,7 @@ pub(super) struct Live {
     table: Arc<RouteTable>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
+    recall: Arc<Recall>,
     snapshot: ArcSwap<Snapshot>,
     /// Also the lock under which the snapshot is replaced.
     pending: Mutex<Vec<Pending>>,
@@ -36,7 +38,8 @@ impl Live {
     /// Everything on legacy, but for what was pending when the gateway stopped.
     pub(super) fn new(table: Arc<RouteTable>, policies: Arc<Policies>, metrics: Arc<Metrics>) -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot::initial(&table, &policies));
-        Self { table, policies, metrics, snapshot, pending: Mutex::default() }
+        let recall = Arc::new(Recall::new(&table));
+        Self { table, policies, metrics, recall, snapshot, pending: Mutex::default() }
     }
 
     pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
@@ -53,6 +56,10 @@ impl Live {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(super) fn recall(&self) -> &Arc<Recall> {
+        &self.recall
     }
 
     /// The rollbacks that the document does not have yet, the oldest first.
@@ -134,7 +141,14 @@ impl Live {
     fn put_in_force(&self, snapshot: Snapshot) -> Arc<Snapshot> {
         self.metrics.state_changed(&snapshot);
         let snapshot = Arc::new(snapshot);
-        self.snapshot.store(snapshot.clone());
+        let before = self.snapshot.swap(snapshot.clone());
+        // In force first: whoever begins to wait from now on knows that its decision is void.
+        for (id, route) in self.table.iter().filter(|(id, _)| snapshot.get(*id).epoch > before.get(*id).epoch) {
+            let requests = self.recall.recall(id);
+            if requests > 0 {
+                tracing::info!(route = %route.name, requests, "recalled what waited on the candidate");
+            }
+        }
         snapshot
     }
 

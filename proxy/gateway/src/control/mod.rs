@@ -57,6 +57,7 @@ pub(crate) use watcher::on_blocking_thread;
 use crate::{
     config::StoreKind,
     limit::Policies,
+    recall::Recall,
     rollout::Snapshot,
     route_table::{RouteId, RouteTable},
 };
@@ -99,6 +100,11 @@ impl Control {
     #[must_use]
     pub fn table(&self) -> &RouteTable {
         self.live.table()
+    }
+
+    /// The requests that wait on the candidate.
+    pub(crate) fn recall(&self) -> &Arc<Recall> {
+        self.live.recall()
     }
 
     /// The limit policies the state is about.

@@ -44,13 +44,21 @@ impl Attempt {
         self.upstream.template.peer(self.address.at, connection)
     }
 
-    /// Whether a connection from the pool has ended.
-    pub(crate) fn has_ended(&self, connection: RawFd) -> bool {
-        let used = match self.upstream.config.protocol {
+    /// Whether its connection serves no other request meanwhile.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.used() == Use::Alone
+    }
+
+    fn used(&self) -> Use {
+        match self.upstream.config.protocol {
             UpstreamProtocol::Http1 => Use::Alone,
             UpstreamProtocol::H2 | UpstreamProtocol::H2c => Use::Shared,
-        };
-        let ended = pooled_connection::has_ended(connection, used);
+        }
+    }
+
+    /// Whether a connection from the pool has ended.
+    pub(crate) fn has_ended(&self, connection: RawFd) -> bool {
+        let ended = pooled_connection::has_ended(connection, self.used());
         if ended {
             self.upstream.counters.stale_connections.inc();
         }

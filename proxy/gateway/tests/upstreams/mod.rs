@@ -3,6 +3,7 @@
 mod capacity;
 mod circuits;
 mod protocols;
+mod recall;
 mod retries;
 mod settings;
 
