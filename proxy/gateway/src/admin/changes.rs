@@ -4,22 +4,21 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Extension, Path, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, State},
+    http::StatusCode,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AdminState, Operator, Refused};
+use super::{
+    AdminState, Refused,
+    asked::{Asked, Note},
+};
 use crate::{
-    control::{Authorship, Change, ChangeError, Expect, Rollback, StoreError, chain, on_blocking_thread},
+    control::{Change, ChangeError, Rollback, StoreError, chain, on_blocking_thread},
     rollout::Weight,
     route_table::RouteId,
 };
-
-/// The longest actor or reason that is kept.
-const MAX_WORDS_CHARS: usize = 500;
 
 /// The body of a weight change.
 #[derive(Debug, Deserialize)]
@@ -30,61 +29,17 @@ struct WeightRequest {
     note: Note,
 }
 
-/// Who asks, why, and which revision they had in mind. Each may be left out.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Note {
-    actor: String,
-    reason: String,
-    expected_revision: Option<u64>,
-}
-
-impl Note {
-    /// Who asks, once their words are found to be words, beside whose token they sent.
-    pub(super) fn authorship(&self, operator: &Operator) -> Result<Authorship, Refused> {
-        for words in [&self.actor, &self.reason] {
-            if words.chars().count() > MAX_WORDS_CHARS || words.chars().any(char::is_control) {
-                let message = format!("actor and reason have at most {MAX_WORDS_CHARS} characters, on one line");
-                return Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_request", message));
-            }
-        }
-        let or_unknown = |text: &String| if text.is_empty() { "not given".to_owned() } else { text.clone() };
-        Ok(Authorship::new(or_unknown(&self.actor), or_unknown(&self.reason), &operator.name))
-    }
-
-    /// The revision in the body, or else in `If-Match`.
-    pub(super) fn expect(&self, headers: &HeaderMap) -> Result<Expect, Refused> {
-        let Some(wanted) = headers.get(header::IF_MATCH) else { return Ok(self.expected_revision.into()) };
-        let tag = wanted.to_str().unwrap_or_default().trim();
-        match tag.trim_matches('"').parse() {
-            _ if tag == "*" => Ok(Expect::Any),
-            Ok(revision) if self.expected_revision.is_none_or(|expected| expected == revision) => {
-                Ok(Expect::Revision(revision))
-            }
-            _ => {
-                let message =
-                    "If-Match is the number of a revision in quotes, the same as expected_revision if both are given";
-                Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_request", message))
-            }
-        }
-    }
-}
-
 /// `PUT /api/v1/routes/{name}/weight`
 pub(super) async fn set_weight(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
     let route = find(&state, &name)?;
-    let request: WeightRequest = read(&body)?;
+    let request: WeightRequest = asked.read()?;
     let to = Weight::from_percent(request.percent)
         .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))?;
-    let (by, expect) = (request.note.authorship(&operator)?, request.note.expect(&headers)?);
-    let control = state.control.clone();
-    let changed = on_blocking_thread(move || control.change(&Change::Weight { route, to }, &by, expect)).await?;
+    let changed = asked.change(&state, &request.note, Change::Weight { route, to }).await?;
     Ok(Json(json!({
         "route": name,
         "from_percent": changed.before.get(route).weight,
@@ -99,38 +54,24 @@ pub(super) async fn set_weight(
 /// `POST /api/v1/routes/{name}/rollback`
 pub(super) async fn roll_back(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
     let route = find(&state, &name)?;
     if !state.control.table().get(route).sides.is_split() {
         return Err(ChangeError::OneSided(name).into());
     }
-    take_back(&state, vec![route], &operator, &headers, &body).await
+    take_back(&state, vec![route], &asked).await
 }
 
 /// `POST /api/v1/rollback`
-pub(super) async fn roll_back_all(
-    State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Refused> {
+pub(super) async fn roll_back_all(State(state): State<Arc<AdminState>>, asked: Asked) -> Result<Json<Value>, Refused> {
     let all = state.control.table().iter().map(|(id, _)| id).collect();
-    take_back(&state, all, &operator, &headers, &body).await
+    take_back(&state, all, &asked).await
 }
 
-async fn take_back(
-    state: &AdminState,
-    routes: Vec<RouteId>,
-    operator: &Operator,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Json<Value>, Refused> {
-    let note: Note = read_or_default(body)?;
-    let (by, expect) = (note.authorship(operator)?, note.expect(headers)?);
+async fn take_back(state: &AdminState, routes: Vec<RouteId>, asked: &Asked) -> Result<Json<Value>, Refused> {
+    let (by, expect) = asked.signed(&asked.read_or_default()?)?;
     let control = state.control.clone();
     let rollback = on_blocking_thread(move || control.roll_back_expecting(&routes, &by, expect)).await?;
     Ok(Json(rollback_answer(state, &rollback)))
@@ -155,15 +96,6 @@ fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
 pub(super) fn find(state: &AdminState, name: &str) -> Result<RouteId, Refused> {
     let missing = || Refused::new(StatusCode::NOT_FOUND, "route_not_found", format!("there is no route `{name}`"));
     state.control.table().by_name(name).ok_or_else(missing)
-}
-
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body)
-        .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string()))
-}
-
-pub(super) fn read_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refused> {
-    if body.is_empty() { Ok(T::default()) } else { read(body) }
 }
 
 impl From<ChangeError> for Refused {

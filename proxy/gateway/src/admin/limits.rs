@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Extension, Path, State},
-    http::{HeaderMap, StatusCode},
+    extract::{Path, State},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    AdminState, Operator, Refused,
-    changes::{Note, read, read_or_default},
+    AdminState, Refused,
+    asked::{Asked, Note},
     pins::checked_key,
 };
 use crate::{
-    control::{Change, on_blocking_thread},
+    control::Change,
     limit::{Counts, PolicyId, Quota, Rate},
     rollout::Snapshot,
 };
@@ -70,53 +69,43 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Value> {
 /// `PUT /api/v1/limits/{policy}`
 pub(super) async fn set(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path(policy): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let (quota, note) = quota(&body)?;
-    change(&state, policy, None, Some(quota), (&note, &operator, &headers)).await
+    let (quota, note) = quota(&asked)?;
+    change(&state, policy, None, Some(quota), &note, &asked).await
 }
 
 /// `DELETE /api/v1/limits/{policy}`: back to what is configured. Overrides stay.
 pub(super) async fn unset(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path(policy): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let note = read_or_default(&body)?;
-    change(&state, policy, None, None, (&note, &operator, &headers)).await
+    change(&state, policy, None, None, &asked.read_or_default()?, &asked).await
 }
 
 /// `PUT /api/v1/limits/{policy}/overrides/{key}`
 pub(super) async fn set_override(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path((policy, key)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let (quota, note) = quota(&body)?;
-    change(&state, policy, Some(key), Some(quota), (&note, &operator, &headers)).await
+    let (quota, note) = quota(&asked)?;
+    change(&state, policy, Some(key), Some(quota), &note, &asked).await
 }
 
 /// `DELETE /api/v1/limits/{policy}/overrides/{key}`. Without such an override nothing changes.
 pub(super) async fn unset_override(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path((policy, key)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let note = read_or_default(&body)?;
-    change(&state, policy, Some(key), None, (&note, &operator, &headers)).await
+    change(&state, policy, Some(key), None, &asked.read_or_default()?, &asked).await
 }
 
-fn quota(body: &[u8]) -> Result<(Quota, Note), Refused> {
-    let request: QuotaRequest = read(body)?;
+fn quota(asked: &Asked) -> Result<(Quota, Note), Refused> {
+    let request: QuotaRequest = asked.read()?;
     let quota = Quota::new(request.rate, request.burst)
         .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_burst", problem.to_string()))?;
     Ok((quota, request.note))
@@ -127,14 +116,14 @@ async fn change(
     policy: String,
     key: Option<String>,
     quota: Option<Quota>,
-    (note, operator, headers): (&Note, &Operator, &HeaderMap),
+    note: &Note,
+    asked: &Asked,
 ) -> Result<Json<Value>, Refused> {
     let missing = || Refused::new(StatusCode::NOT_FOUND, "policy_not_found", format!("there is no policy `{policy}`"));
     let id = state.control.policies().by_name(&policy).ok_or_else(missing)?;
     key.as_deref().map_or(Ok(()), checked_key)?;
-    let (by, expect) = (note.authorship(operator)?, note.expect(headers)?);
-    let (control, change) = (state.control.clone(), Change::Limit { policy: policy.clone(), key: key.clone(), quota });
-    let changed = on_blocking_thread(move || control.change(&change, &by, expect)).await?;
+    let change = Change::Limit { policy: policy.clone(), key: key.clone(), quota };
+    let changed = asked.change(state, note, change).await?;
     Ok(Json(json!({
         "policy": policy,
         "key": key,

@@ -6,6 +6,7 @@
 //! `Origin` but its own.
 
 mod access;
+mod asked;
 mod changes;
 mod limits;
 mod pins;

@@ -4,22 +4,18 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Extension, Path, State},
-    http::{HeaderMap, StatusCode},
+    extract::{Path, State},
+    http::StatusCode,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    AdminState, Operator, Refused,
-    changes::{Note, find, read, read_or_default},
+    AdminState, Refused,
+    asked::{Asked, Note},
+    changes::find,
 };
-use crate::{
-    control::{Change, on_blocking_thread},
-    decision::Side,
-    rollout::MAX_KEY_BYTES,
-};
+use crate::{control::Change, decision::Side, rollout::MAX_KEY_BYTES};
 
 /// Where a key is to go.
 #[derive(Debug, Deserialize)]
@@ -44,25 +40,20 @@ pub(super) async fn list(
 /// `PUT /api/v1/routes/{name}/pins/{key}`
 pub(super) async fn pin(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path((name, key)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let request: PinRequest = read(&body)?;
-    set(&state, name, key, Some(request.side), (&request.note, &operator, &headers)).await
+    let request: PinRequest = asked.read()?;
+    set(&state, name, key, Some(request.side), &request.note, &asked).await
 }
 
 /// `DELETE /api/v1/routes/{name}/pins/{key}`. Without such a pin nothing changes.
 pub(super) async fn unpin(
     State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
     Path((name, key)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let note = read_or_default(&body)?;
-    set(&state, name, key, None, (&note, &operator, &headers)).await
+    set(&state, name, key, None, &asked.read_or_default()?, &asked).await
 }
 
 async fn set(
@@ -70,13 +61,12 @@ async fn set(
     name: String,
     key: String,
     side: Option<Side>,
-    (note, operator, headers): (&Note, &Operator, &HeaderMap),
+    note: &Note,
+    asked: &Asked,
 ) -> Result<Json<Value>, Refused> {
     let route = find(state, &name)?;
     checked_key(&key)?;
-    let (by, expect) = (note.authorship(operator)?, note.expect(headers)?);
-    let (control, change) = (state.control.clone(), Change::Pin { route, key: key.clone(), side });
-    let changed = on_blocking_thread(move || control.change(&change, &by, expect)).await?;
+    let changed = asked.change(state, note, Change::Pin { route, key: key.clone(), side }).await?;
     Ok(Json(json!({
         "route": name,
         "key": key,

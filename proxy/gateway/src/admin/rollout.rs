@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Extension, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Query, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use layered_config::{Origin, Problems};
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    AdminState, Operator, Refused,
-    changes::{Note, read, read_or_default},
+    AdminState, Refused,
+    asked::{Asked, Note, read},
 };
 use crate::control::{Change, Changed, HistoryError, HistoryQuery, on_blocking_thread};
 
@@ -84,29 +84,16 @@ pub(super) async fn plan(State(state): State<Arc<AdminState>>, body: Bytes) -> R
 }
 
 /// `PUT /api/v1/rollout`
-pub(super) async fn replace(
-    State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Refused> {
-    let request: DocumentRequest = read(&body)?;
-    let (by, expect) = (request.note.authorship(&operator)?, request.note.expect(&headers)?);
-    let control = state.control.clone();
-    let change = Change::Document(request.document);
-    let changed = on_blocking_thread(move || control.change(&change, &by, expect)).await?;
+pub(super) async fn replace(State(state): State<Arc<AdminState>>, asked: Asked) -> Result<Json<Value>, Refused> {
+    let request: DocumentRequest = asked.read()?;
+    let changed = asked.change(&state, &request.note, Change::Document(request.document)).await?;
     Ok(Json(changed_answer(&changed)))
 }
 
 /// `POST /api/v1/undo`
-pub(super) async fn undo(
-    State(state): State<Arc<AdminState>>,
-    Extension(operator): Extension<Operator>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Refused> {
-    let request: UndoRequest = read_or_default(&body)?;
-    let (by, expect) = (request.note.authorship(&operator)?, request.note.expect(&headers)?);
+pub(super) async fn undo(State(state): State<Arc<AdminState>>, asked: Asked) -> Result<Json<Value>, Refused> {
+    let request: UndoRequest = asked.read_or_default()?;
+    let (by, expect) = asked.signed(&request.note)?;
     let control = state.control.clone();
     let undo = move || control.undo(request.revision, request.confirm, &by, expect);
     Ok(Json(changed_answer(&on_blocking_thread(undo).await?)))
