@@ -17,6 +17,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use layered_config::{ByteSize, HumanDuration, Problems, Report, Sources, Validate};
@@ -38,6 +39,12 @@ pub use upstream::{BreakerConfig, EjectionConfig, RetryBudgetConfig};
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
 use crate::{client_address, request_path::PathParameters, route_table::RouteTable};
+
+/// What may wait of the access log at least.
+const MIN_LOG_BUFFER_BYTES: u64 = 64 * 1024;
+
+/// The longest that a line of the access log may wait.
+const MAX_FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Everything the gateway is configured with. Environment variables start with `GATEWAY__`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -186,6 +193,8 @@ pub struct AccessLogConfig {
     pub file: PathBuf,
     /// How much may wait to be written; lines beyond that are dropped and counted.
     pub buffer: ByteSize,
+    /// How long lines wait for more before they are written together; sooner when half the buffer is full.
+    pub flush_interval: HumanDuration,
 }
 
 /// The kinds of destination.
@@ -202,7 +211,24 @@ pub enum LogDestination {
 
 impl Default for AccessLogConfig {
     fn default() -> Self {
-        Self { destination: LogDestination::Stdout, file: PathBuf::from("access.log"), buffer: ByteSize::from_mib(4) }
+        Self {
+            destination: LogDestination::Stdout,
+            file: PathBuf::from("access.log"),
+            buffer: ByteSize::from_mib(4),
+            flush_interval: HumanDuration::from_millis(20),
+        }
+    }
+}
+
+impl Validate for AccessLogConfig {
+    fn validate(&self, report: &mut Report) {
+        if self.buffer.bytes() < MIN_LOG_BUFFER_BYTES {
+            report.problem("buffer", "few lines fit, so most would be lost", "write at least \"64KiB\"");
+        }
+        if self.flush_interval.get() > MAX_FLUSH_INTERVAL {
+            let fix = "write at most \"10s\"";
+            report.problem("flush_interval", "lines would come long after their requests", fix);
+        }
     }
 }
 
@@ -267,6 +293,7 @@ impl Validate for Config {
         for (name, upstream) in &self.upstreams {
             report.nested(&format!("upstreams.{name:?}"), |report| upstream.validate(report));
         }
+        report.nested("access_log", |report| self.access_log.validate(report));
         report.nested("limits", |report| self.limits.validate(report));
         self.limits.check_routes(&self.routes, report);
         self.auth.check_routes(&self.routes, report);

@@ -38,6 +38,11 @@ pub use raw_client::RawClient;
 pub use raw_upstream::RawUpstream;
 pub use stub::Stub;
 
+/// Runs what blocks beside the test's runtime.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const DEADLINE: Duration = Duration::from_secs(20);
 

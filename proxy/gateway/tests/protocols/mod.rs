@@ -9,14 +9,9 @@ mod large;
 mod tls;
 mod websocket;
 
-use crate::harness::{self, Gateway, RawUpstream};
+use crate::harness::{self, Gateway, RawUpstream, blocking};
 
 /// A gateway in front of an upstream that is both sides.
 fn gateway(upstream: &RawUpstream, http: &str) -> Gateway {
     Gateway::start(&harness::config(upstream.address, upstream.address, "", http), "")
-}
-
-/// Runs what blocks beside the test's runtime.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
 }
