@@ -157,7 +157,7 @@ async fn load_on_two_gateways_overshoots_their_one_limit_by_at_most_a_hundredth(
                     // Each in its turn, and at once when that is past.
                     let due = Duration::from_secs(1) * (turn * CLIENTS + number) / OFFERED;
                     thread::sleep(due.saturating_sub(started.elapsed()));
-                    client.send("GET /f/shared/invoke HTTP/1.1\r\nHost: site\r\n\r\n");
+                    client.send("POST /f/shared/invoke HTTP/1.1\r\nHost: site\r\nContent-Length: 0\r\n\r\n");
                     let status = client.answer(false).expect("an answer").status;
                     assert!(status == 200 || status == 429, "{status}");
                     status == 200
