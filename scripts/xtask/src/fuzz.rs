@@ -39,7 +39,7 @@ pub fn run(workspace: &Workspace, seconds: u32) -> anyhow::Result<()> {
     let built = workspace.target_directory.join("fuzz");
     // The versions that are fuzzed are those that are shipped.
     fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock")).context("cannot copy Cargo.lock")?;
-    let status = Command::new(cargo())
+    let status = cargo()
         .args(["build", "--quiet", "--bins", "--target", &host, "--target-dir"])
         .arg(&built)
         .arg("--manifest-path")

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     dependency_rules, fuzz, skipped_tests,
-    workspace::{Workspace, cargo},
+    workspace::{Workspace, cargo, cargo_path, forget_our_package},
 };
 
 struct Step {
@@ -90,7 +90,7 @@ fn table(times: &[(&str, Duration)]) -> String {
 }
 
 fn run_cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    finish(Command::new(cargo()).args(arguments))
+    finish(cargo().args(arguments))
 }
 
 fn finish(command: &mut Command) -> anyhow::Result<()> {
@@ -107,9 +107,7 @@ fn deny(_: &Workspace) -> anyhow::Result<()> {
 }
 
 fn docs(_: &Workspace) -> anyhow::Result<()> {
-    finish(
-        Command::new(cargo()).args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    finish(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// All tests, with one PostgreSQL, RabbitMQ and S3 for the whole run.
@@ -121,7 +119,8 @@ fn test(workspace: &Workspace) -> anyhow::Result<()> {
     let report = skipped_tests::report_path(&workspace.root);
     skipped_tests::forget(&report);
     let mut command = Command::new(servers);
-    command.arg("--").arg(cargo()).args(["nextest", "run", "--workspace", "--profile", "ci"]);
+    forget_our_package(&mut command);
+    command.arg("--").arg(cargo_path()).args(["nextest", "run", "--workspace", "--profile", "ci"]);
     let outcome = finish(&mut command);
     // Also after a failure: what was skipped may be why.
     skipped_tests::print(&report);

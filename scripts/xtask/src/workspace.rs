@@ -23,7 +23,7 @@ pub struct Crate {
 impl Workspace {
     /// Asks Cargo.
     pub fn read() -> anyhow::Result<Self> {
-        let output = Command::new(cargo())
+        let output = cargo()
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .output()
             .context("cannot start cargo metadata")?;
@@ -54,8 +54,27 @@ impl Crate {
 }
 
 /// The cargo that runs us, so that both are of one toolchain.
-pub fn cargo() -> String {
+pub fn cargo() -> Command {
+    let mut command = Command::new(cargo_path());
+    forget_our_package(&mut command);
+    command
+}
+
+/// Where that cargo is.
+pub fn cargo_path() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// Takes away what cargo has told us about our own package. Build scripts that ask to run again when such
+/// a variable changes, ring's for one, would else run again, and all that depends on them be built again,
+/// whenever somebody goes from plain `cargo` to `cargo xtask`.
+pub fn forget_our_package(command: &mut Command) {
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            command.env_remove(name);
+        }
+    }
 }
 
 #[cfg(test)]
