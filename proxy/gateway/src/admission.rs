@@ -18,6 +18,7 @@ use crate::{
     request_path::RequestPath,
     rollout::Bucket,
     route_table::{JsonKey, JsonPointer, KeyInput, KeySource, MatchInput, Route},
+    shadow::Asked,
 };
 
 /// What fits into a few packets that are on their way already.
@@ -79,6 +80,11 @@ impl Gateway {
         let snapshot = self.control.snapshot();
         let pin = key.as_deref().and_then(|key| snapshot.pins(id).get(key));
         let decision = RouteDecision::new(route, snapshot.get(id), pin, bucket);
+        if let Some(shadow) = &self.shadow {
+            let request = session.req_header();
+            let asked = Asked { method: &request.method, headers: &request.headers, key: key.as_deref() };
+            ctx.shadow = shadow.begin(id, &asked, snapshot.shadow(id), decision);
+        }
         ctx.routed = Some(Routed { route: id, key, rewritten, bucket, decision, side_in_flight: None });
         Ok(())
     }

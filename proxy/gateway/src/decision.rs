@@ -33,6 +33,15 @@ impl Side {
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
+
+    /// The one that this is not.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Legacy => Self::Candidate,
+            Self::Candidate => Self::Legacy,
+        }
+    }
 }
 
 /// Why a request goes where it goes.

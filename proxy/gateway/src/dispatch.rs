@@ -91,6 +91,9 @@ impl Gateway {
         // A repeated attempt sends the body from its start.
         ctx.body_bytes = 0;
         ctx.kept_body_sent = false;
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.attempt_begins();
+        }
         // The one before has ended, whatever comes now. While it waits a request holds nobody's place.
         ctx.tries.attempt = None;
         ctx.tries.waiting = None;

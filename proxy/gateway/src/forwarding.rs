@@ -20,6 +20,8 @@ use crate::{
 
 /// The request's id, to upstream and client.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
+/// Marks a copy, so that the side that gets it can tell: its answer is compared and thrown away.
+pub(crate) const SHADOW: &str = "x-shadow";
 /// The side that an answer comes from.
 pub(crate) const SERVED_BY: &str = "x-served-by";
 
@@ -27,7 +29,7 @@ const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// What only the gateway may say.
-const OURS: [&str; 8] = [
+const OURS: [&str; 10] = [
     "forwarded",
     FORWARDED_FOR,
     FORWARDED_HOST,
@@ -36,6 +38,8 @@ const OURS: [&str; 8] = [
     "x-real-ip",
     SERVED_BY,
     REQUEST_ID,
+    SHADOW,
+    dry_run::REQUEST_HEADER,
 ];
 
 /// The longest request id taken from a client.

@@ -1,6 +1,6 @@
 //! The phases of a request, in order; each is glue around a module that decides.
 
-use std::{os::fd::RawFd, sync::Arc};
+use std::{os::fd::RawFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::{
     metrics::{Metrics, RequestEnd},
     refusal::Refusal,
     request_context::{InFlightCount, RequestContext},
+    shadow::{Ended, Shadow, Spoilt},
     trace::Tracing,
     upstream::Upstreams,
 };
@@ -48,6 +49,7 @@ pub struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
     pub(crate) tracing: Tracing,
+    pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) in_flight: InFlightCount,
     pub(crate) draining: Draining,
 }
@@ -129,7 +131,11 @@ impl ProxyHttp for Gateway {
         }
         self.auth.tell_upstream(request, ctx.identity.as_deref())?;
         let over_tls = session.digest().is_some_and(|connection| connection.ssl_digest.is_some());
-        forwarding::to_upstream(request, ctx.peer, over_tls, &ctx.request_id, ctx.trace)
+        forwarding::to_upstream(request, ctx.peer, over_tls, &ctx.request_id, ctx.trace)?;
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.request_head(request);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -153,6 +159,9 @@ impl ProxyHttp for Gateway {
                 "the body is longer than the limit",
             )
             .into_down());
+        }
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.request_body(body.as_ref(), end_of_stream);
         }
         Ok(())
     }
@@ -178,7 +187,24 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         http_rules::check_answer(session.req_header(), answer)?;
-        self.answer_arrived(session, ctx, answer)
+        self.answer_arrived(session, ctx, answer)?;
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.answer_head(session.req_header(), answer, ctx.upstream_latency);
+        }
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.answer_body(body.as_ref());
+        }
+        Ok(None)
     }
 
     async fn response_filter(
@@ -269,10 +295,20 @@ impl ProxyHttp for Gateway {
             bytes_received: session.body_bytes_read() as u64,
             bytes_sent: session.body_bytes_sent() as u64,
         });
+        self.shadow(ctx, error);
     }
 }
 
 impl Gateway {
+    /// Hands the copy of a request that has ended over, where there is one.
+    fn shadow(&self, ctx: &mut RequestContext, error: Option<&Error>) {
+        if let (Some(shadow), Some(shadowing), Some(routed)) = (&self.shadow, ctx.shadow.take(), ctx.routed.take()) {
+            let by_client = |error: &Error| *error.esource() == ErrorSource::Downstream && ctx.refusal.is_none();
+            let spoilt = error.map(|error| if by_client(error) { Spoilt::ClientGone } else { Spoilt::NotServed });
+            shadow.ended(shadowing, Ended { route: routed.route, decision: routed.decision, trace: ctx.trace, spoilt });
+        }
+    }
+
     fn set_client_limits(&self, session: &mut Session) {
         session.set_read_timeout(Some(self.config.read_timeout.get()));
         session.set_write_timeout(Some(self.config.write_timeout.get()));

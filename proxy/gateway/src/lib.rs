@@ -43,6 +43,7 @@ mod resilience;
 mod rollout;
 mod route_table;
 mod run;
+mod shadow;
 mod signals;
 mod tls;
 mod trace;
@@ -60,6 +61,7 @@ pub use config::{AdminRole, AdminTokenConfig, ApiKeysConfig, JwtConfig, Require,
 pub use config::{BreakerConfig, EjectionConfig, RetriesConfig, RetryBudgetConfig};
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
+pub use config::{RouteShadowConfig, Sample, ShadowConfig};
 pub use control::{
     Authorship, Break, Change, ChangeError, Changed, Control, Difference, Expect, Fault, FileError, Head, HistoryError,
     HistoryQuery, Kind, LogEntry, NO_HASH, Plan, Revision, Rollback, RouteMove, StartError, StoreError, Verification,

@@ -114,6 +114,20 @@ pub mod names {
     pub const ROLLOUT_STORE_HEARD: &str = "gateway_rollout_store_heard_timestamp_seconds";
     /// Rollbacks in force that the store does not have yet.
     pub const ROLLOUT_PENDING: &str = "gateway_rollout_pending_rollbacks";
+    /// Requests of routes that can be shadowed, by route, outcome and reason.
+    pub const SHADOW_REQUESTS: &str = "gateway_shadow_requests_total";
+    /// Copies that have no outcome yet, by route.
+    pub const SHADOW_IN_FLIGHT: &str = "gateway_shadow_in_flight";
+    /// Seconds to the header of the answer of shadowed requests, by route and side.
+    pub const SHADOW_DURATION: &str = "gateway_shadow_duration_seconds";
+    /// Bytes held by copies and their answers.
+    pub const SHADOW_BYTES: &str = "gateway_shadow_bytes";
+    /// Requests sent to legacy once more, by route and outcome.
+    pub const SHADOW_NOISE: &str = "gateway_shadow_noise_total";
+    /// 1 while an upstream agrees to dry runs.
+    pub const DRY_RUN_AGREED: &str = "gateway_shadow_dry_run_agreed";
+    /// Answers that did not prove that they were a dry run, by upstream. Anything above 0 is an alarm.
+    pub const DRY_RUN_UNPROVEN: &str = "gateway_shadow_dry_run_unproven_total";
     /// Lines of the access log that were not written.
     pub const LOG_LINES_LOST: &str = "gateway_access_log_lines_lost_total";
 }

@@ -31,6 +31,7 @@ use crate::{
     listener::{self, Bound, ConnectionMetrics, Drain, Draining, Endpoint, PublicListeners},
     metrics::Metrics,
     request_context::InFlightCount,
+    shadow::Shadow,
     signals::Signals,
     tls::{self, CertificateError, Certificates, TlsMetrics},
     trace::Tracing,
@@ -131,6 +132,7 @@ struct Parts {
     link_keeper: Option<LinkKeeper>,
     metrics: Arc<Metrics>,
     upstreams: Arc<Upstreams>,
+    shadow: Option<Arc<Shadow>>,
     access_log: AccessLog,
     writer: Writer,
     certificates: Option<Arc<Certificates>>,
@@ -152,6 +154,7 @@ impl Parts {
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
         let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
         control.recall().register(prometheus::default_registry())?;
+        let shadow = Shadow::start(config, control.table(), &upstreams, prometheus::default_registry())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
@@ -161,6 +164,7 @@ impl Parts {
             public: listener::endpoints(&config.http, certificates.as_ref(), &mut open)?,
             auth: Arc::new(Authenticator::new(config, prometheus::default_registry())?),
             upstreams,
+            shadow,
             certificates,
             admin_certificates,
             admin: open(Role::Admin, config.admin.bind)?,
@@ -190,6 +194,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             access_log: self.access_log,
             tracing: self.tracing,
+            shadow: self.shadow.clone(),
             in_flight: in_flight.clone(),
             draining: draining.clone(),
         };
@@ -212,7 +217,14 @@ impl Parts {
         let proxy = http_proxy(&server.configuration, gateway);
         let admin_api = InFlightCount::default();
         let serving = admin_api.enter();
-        let drain = Drain { listeners, in_flight, admin: admin_api, draining, drained: drained.clone() };
+        let drain = Drain {
+            listeners,
+            in_flight,
+            shadow: self.shadow.clone(),
+            admin: admin_api,
+            draining,
+            drained: drained.clone(),
+        };
         let connections = ConnectionMetrics::register(prometheus::default_registry())?;
         let readiness = Readiness { predecessor, pid_file: config.upgrade.pid_file.clone() };
         let proxy =
@@ -244,6 +256,9 @@ impl Parts {
         })?;
         // pingora sleeps through its whole grace period; whoever is done before that ends the wait.
         let _ = ended.recv();
+        if let Some(shadow) = self.shadow {
+            shadow.stop();
+        }
         Ok(self.writer)
     }
 }

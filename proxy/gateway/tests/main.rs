@@ -19,6 +19,7 @@ mod random;
 mod requests;
 mod rollback;
 mod routing;
+mod shadow;
 mod shared_limits;
 mod smuggling;
 mod split;

@@ -20,13 +20,20 @@ use crate::{
     route_table::RouteId,
 };
 
-/// The body of a weight change.
+/// The body of a change of a share.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WeightRequest {
+struct ShareRequest {
     percent: f64,
     #[serde(flatten)]
     note: Note,
+}
+
+impl ShareRequest {
+    fn share(&self) -> Result<Weight, Refused> {
+        Weight::from_percent(self.percent)
+            .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))
+    }
 }
 
 /// `PUT /api/v1/routes/{name}/weight`
@@ -36,15 +43,34 @@ pub(super) async fn set_weight(
     asked: Asked,
 ) -> Result<Json<Value>, Refused> {
     let route = find(&state, &name)?;
-    let request: WeightRequest = asked.read()?;
-    let to = Weight::from_percent(request.percent)
-        .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))?;
+    let request: ShareRequest = asked.read()?;
+    let to = request.share()?;
     let changed = asked.change(&state, &request.note, Change::Weight { route, to }).await?;
     Ok(Json(json!({
         "route": name,
         "from_percent": changed.before.get(route).weight,
         "to_percent": to,
         "epoch": changed.after.get(route).epoch,
+        "revision": changed.revision,
+        "hash": changed.hash,
+        "changed": changed.changed,
+    })))
+}
+
+/// `PUT /api/v1/routes/{name}/shadow`
+pub(super) async fn set_shadow(
+    State(state): State<Arc<AdminState>>,
+    Path(name): Path<String>,
+    asked: Asked,
+) -> Result<Json<Value>, Refused> {
+    let route = find(&state, &name)?;
+    let request: ShareRequest = asked.read()?;
+    let to = request.share()?;
+    let changed = asked.change(&state, &request.note, Change::SetShadow { route, to }).await?;
+    Ok(Json(json!({
+        "route": name,
+        "from_percent": changed.before.shadow(route),
+        "to_percent": to,
         "revision": changed.revision,
         "hash": changed.hash,
         "changed": changed.changed,
@@ -104,6 +130,7 @@ impl From<ChangeError> for Refused {
         let refused = |status, code| Self::new(status, code, message);
         match error {
             ChangeError::OneSided(_) => refused(StatusCode::CONFLICT, "route_one_sided"),
+            ChangeError::NotShadowed(_) => refused(StatusCode::CONFLICT, "route_not_shadowed"),
             ChangeError::BrokenDocument(_) => refused(StatusCode::CONFLICT, "rollout_document_broken"),
             ChangeError::InvalidDocument(problems) => super::rollout::invalid(&problems),
             ChangeError::Conflict { expected, current, since } => refused(StatusCode::CONFLICT, "revision_conflict")

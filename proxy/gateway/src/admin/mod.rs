@@ -122,6 +122,7 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/routes", get(views::routes))
         .route("/api/v1/status", get(views::status))
         .route("/api/v1/routes/{name}/weight", put(changes::set_weight))
+        .route("/api/v1/routes/{name}/shadow", put(changes::set_shadow))
         .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
         .route("/api/v1/routes/{name}/pins", get(pins::list))
         .route("/api/v1/routes/{name}/pins/{key}", put(pins::pin).delete(pins::unpin))

@@ -9,6 +9,7 @@ mod retries;
 mod rollout;
 mod route_parts;
 mod routes;
+mod shadow;
 mod tls;
 mod upgrade;
 mod upstream;
@@ -33,6 +34,8 @@ pub use retries::RetriesConfig;
 pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
 pub use routes::RouteConfig;
+pub(crate) use shadow::shadowed_routes;
+pub use shadow::{RouteShadowConfig, Sample, ShadowConfig};
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
 pub use upgrade::UpgradeConfig;
 pub use upstream::{BreakerConfig, EjectionConfig, RetryBudgetConfig};
@@ -68,6 +71,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// How many requests are let through.
     pub limits: LimitsConfig,
+    /// What shadow comparison may cost.
+    pub shadow: ShadowConfig,
     /// The routes.
     pub routes: Vec<RouteConfig>,
 }
@@ -297,6 +302,8 @@ impl Validate for Config {
         report.nested("limits", |report| self.limits.validate(report));
         self.limits.check_routes(&self.routes, report);
         self.auth.check_routes(&self.routes, report);
+        report.nested("shadow", |report| self.shadow.validate(report));
+        self.shadow.check_routes(&self.routes, report);
         self.validate_attempts(report);
         routes::build(&self.routes, &self.upstream_names(), report);
         if self.routes.is_empty() {

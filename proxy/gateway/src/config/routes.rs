@@ -10,6 +10,7 @@ use super::auth::RouteAuthConfig;
 use super::{
     retries::RetriesConfig,
     route_parts::{self, ExpectedConfig, HeaderEditsConfig},
+    shadow::RouteShadowConfig,
 };
 use crate::{
     gateway::OWN_PATHS,
@@ -82,6 +83,8 @@ pub struct RouteConfig {
     pub salt: Option<String>,
     /// What a caller must prove; what `[auth.default]` says unless given.
     pub auth: Option<RouteAuthConfig>,
+    /// How the route is shadowed; without it, it cannot be.
+    pub shadow: Option<RouteShadowConfig>,
     /// The limit policies that a request must pass, all of them.
     #[serde(default)]
     pub limits: Vec<String>,
@@ -160,6 +163,7 @@ impl RouteConfig {
             rewrite,
             request_headers,
             response_headers,
+            shadowed: self.shadow.is_some(),
         })
     }
 

@@ -24,6 +24,13 @@ pub enum Change {
         /// The share.
         to: Weight,
     },
+    /// Another share of a route shadowed.
+    SetShadow {
+        /// The route, with two sides and settings for shadowing.
+        route: RouteId,
+        /// The share; none to end it.
+        to: Weight,
+    },
     /// A key on a side whatever the weight, or no longer.
     Pin {
         /// The route, with two sides.
@@ -56,6 +63,8 @@ pub enum Kind {
     Pin,
     /// A limit was set.
     Limit,
+    /// The share of a route that is shadowed was set.
+    Shadow,
     /// Routes were taken back to legacy.
     Rollback,
     /// The whole document was replaced.
@@ -70,8 +79,17 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 8] =
-        [Self::Weight, Self::Pin, Self::Limit, Self::Rollback, Self::Apply, Self::Undo, Self::Edit, Self::Import];
+    pub const ALL: [Self; 9] = [
+        Self::Weight,
+        Self::Pin,
+        Self::Limit,
+        Self::Shadow,
+        Self::Rollback,
+        Self::Apply,
+        Self::Undo,
+        Self::Edit,
+        Self::Import,
+    ];
 
     /// The name in log, API and metrics.
     #[must_use]
@@ -80,6 +98,7 @@ impl Kind {
             Self::Weight => "weight",
             Self::Pin => "pin",
             Self::Limit => "limit",
+            Self::Shadow => "shadow",
             Self::Rollback => "rollback",
             Self::Apply => "apply",
             Self::Undo => "undo",
@@ -100,6 +119,7 @@ impl Change {
         match self {
             Self::Weight { .. } => Kind::Weight,
             Self::Pin { .. } => Kind::Pin,
+            Self::SetShadow { .. } => Kind::Shadow,
             Self::Limit { .. } => Kind::Limit,
             Self::Document(_) => Kind::Apply,
         }
@@ -112,6 +132,7 @@ impl Change {
         match self {
             Self::Document(text) => return text.clone(),
             Self::Weight { route, to } => document.set(&table.get(*route).name, *to, now.get(*route).epoch),
+            Self::SetShadow { route, to } => document.set_shadow(&table.get(*route).name, *to),
             Self::Pin { route, key, side: Some(side) } => document.set_pin(&table.get(*route).name, key, *side),
             Self::Pin { route, key, side: None } => {
                 document.remove_pin(&table.get(*route).name, key);
@@ -130,15 +151,17 @@ impl Change {
         document.to_string()
     }
 
-    /// The name of the route that this would move and that has one side only.
-    pub(super) fn one_sided(&self, table: &RouteTable) -> Option<String> {
-        match self {
-            Self::Weight { route, .. } | Self::Pin { route, .. } => {
-                let route = table.get(*route);
-                (!route.sides.is_split()).then(|| route.name.clone())
-            }
-            Self::Limit { .. } | Self::Document(_) => None,
+    /// Why this route's settings do not allow it.
+    pub(super) fn check(&self, table: &RouteTable) -> Result<(), ChangeError> {
+        let route = match self {
+            Self::Weight { route, .. } | Self::Pin { route, .. } | Self::SetShadow { route, .. } => table.get(*route),
+            Self::Limit { .. } | Self::Document(_) => return Ok(()),
+        };
+        if !route.sides.is_split() {
+            return Err(ChangeError::OneSided(route.name.clone()));
         }
+        let shadows = matches!(self, Self::SetShadow { to, .. } if *to != Weight::NONE);
+        if shadows && !route.shadowed { Err(ChangeError::NotShadowed(route.name.clone())) } else { Ok(()) }
     }
 }
 
@@ -204,6 +227,11 @@ pub enum ChangeError {
     /// The route has one side only.
     #[error("route `{0}` has one side only, so no share of it can move")]
     OneSided(String),
+    /// The route's settings do not let it be shadowed.
+    #[error(
+        "route `{0}` has no settings for shadowing; add a table [routes.shadow] to it in the gateway's configuration"
+    )]
+    NotShadowed(String),
     /// The document that is there has problems that must be mended first.
     #[error("the rollout document is broken, and nothing was changed: {}", .0.summary())]
     BrokenDocument(Problems),

@@ -37,9 +37,7 @@ impl Control {
     /// # Errors
     /// When it makes no sense, meets another revision than expected, or cannot be kept.
     pub fn change(&self, change: &Change, by: &Authorship, expect: Expect) -> Result<Changed, ChangeError> {
-        if let Some(route) = change.one_sided(self.table()) {
-            return Err(ChangeError::OneSided(route));
-        }
+        change.check(self.table())?;
         let edit = |writer: &mut Writer| Ok(change.edited(&writer.head.document, self.table(), &self.snapshot()));
         self.make(change.kind(), by, expect, edit)
     }

@@ -21,6 +21,7 @@ use crate::{
     config::HttpConfig,
     gateway::Gateway,
     request_context::InFlightCount,
+    shadow::Shadow,
     upgrade::{Held, Readiness},
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Drain {
     pub(crate) listeners: Arc<Held>,
     /// The requests being served.
     pub(crate) in_flight: InFlightCount,
+    /// The copies of requests, which may take longer than their requests.
+    pub(crate) shadow: Option<Arc<Shadow>>,
     /// The admin API, which ends when it has sent its last answer.
     pub(crate) admin: InFlightCount,
     /// What requests look at.
@@ -101,6 +104,9 @@ impl PublicListeners {
         tokio::select! {
             () = told => {}
             () = self.shared.places.all_left() => {}
+        }
+        if let Some(shadow) = &self.drain.shadow {
+            shadow.none_left().await;
         }
         // Whoever asked for the upgrade that ends this process is to have the answer.
         self.drain.admin.none_left().await;

@@ -5,6 +5,7 @@
 //! [routes.invoke]
 //! percent = 10        # share of keys on the candidate: 0 to 100, two decimals
 //! epoch = 3           # bumped by a rollback
+//! shadow = 25         # share of keys or requests whose copy goes to the other side; none unless given
 //!
 //! [routes.invoke.pins]
 //! "fn-1" = "candidate"            # whatever the percentage; a rollback removes it
@@ -43,6 +44,8 @@ pub struct Entry {
     pub weight: Weight,
     /// The epoch, where the document gives one.
     pub epoch: Option<u64>,
+    /// The share that is shadowed.
+    pub shadow: Weight,
 }
 
 /// The document, checked against the routes and the policies.
@@ -66,6 +69,8 @@ struct RawDocument {
 struct RawEntry {
     percent: f64,
     epoch: Option<u64>,
+    #[serde(default)]
+    shadow: f64,
     #[serde(default)]
     pins: BTreeMap<String, Side>,
 }
@@ -106,7 +111,8 @@ impl RolloutDocument {
         let entries = raw.routes.iter().filter_map(|(name, entry)| {
             let weight = Weight::from_percent(entry.percent).ok()?;
             let pins: Pins = entry.pins.iter().map(|(key, side)| (key.as_str(), *side)).collect();
-            Some((routes.by_name(name)?, (Entry { weight, epoch: entry.epoch }, Arc::new(pins))))
+            let entry = Entry { weight, epoch: entry.epoch, shadow: Weight::from_percent(entry.shadow).ok()? };
+            Some((routes.by_name(name)?, (entry, Arc::new(pins))))
         });
         let mut limits = LiveLimits::configured(policies);
         for (name, raw) in &raw.limits {
@@ -174,12 +180,11 @@ fn check_routes(
             let fix = "remove it, or give the route both `legacy` and `candidate` in the gateway's configuration";
             report.problem(&key(""), format!("route `{name}` has one side only, so no share of it can move"), fix);
         }
-        if let Err(problem) = Weight::from_percent(entry.percent) {
-            let fix = match problem {
-                WeightProblem::OutOfRange => "write a number from 0 to 100, such as 10 or 0.5".to_owned(),
-                WeightProblem::TooFine => format!("round it to two decimals: {:.2}", entry.percent),
-            };
-            report.problem(&key(".percent"), problem.to_string(), fix);
+        check_percent(&key(".percent"), entry.percent, report);
+        check_percent(&key(".shadow"), entry.shadow, report);
+        if entry.shadow > 0.0 && !routes.get(id).shadowed {
+            let fix = "remove it, or add a table [routes.shadow] to the route in the gateway's configuration";
+            report.problem(&key(".shadow"), format!("route `{name}` has no settings for shadowing"), fix);
         }
         if let (Some(written), Some(running)) = (entry.epoch, running(id))
             && written < running
@@ -188,6 +193,16 @@ fn check_routes(
             report.problem(&key(".epoch"), message, format!("look at the weight again, then write epoch = {running}"));
         }
         check_keys(&key(".pins"), &entry.pins, MAX_PINS, report);
+    }
+}
+
+fn check_percent(key: &str, percent: f64, report: &mut Report) {
+    if let Err(problem) = Weight::from_percent(percent) {
+        let fix = match problem {
+            WeightProblem::OutOfRange => "write a number from 0 to 100, such as 10 or 0.5".to_owned(),
+            WeightProblem::TooFine => format!("round it to two decimals: {percent:.2}"),
+        };
+        report.problem(key, problem.to_string(), fix);
     }
 }
 

@@ -33,8 +33,8 @@ fn weight(percent: f64) -> Weight {
 #[test]
 fn a_document_says_what_it_says() {
     let document = parse("[routes.invoke]\npercent = 12.5\nepoch = 7\n[routes.list]\npercent = 100\n").expect("valid");
-    assert_eq!(document.get(RouteId(0)), Some(Entry { weight: weight(12.5), epoch: Some(7) }));
-    assert_eq!(document.get(RouteId(1)), Some(Entry { weight: Weight::ALL, epoch: None }));
+    assert_eq!(document.get(RouteId(0)), Some(Entry { weight: weight(12.5), epoch: Some(7), shadow: Weight::NONE }));
+    assert_eq!(document.get(RouteId(1)), Some(Entry { weight: Weight::ALL, epoch: None, shadow: Weight::NONE }));
     assert_eq!(document.get(RouteId(2)), None);
     let empty = parse("").expect("valid");
     assert_eq!((empty.get(RouteId(0)), empty.pins(RouteId(0)).len()), (None, 0));
@@ -239,7 +239,7 @@ proptest! {
             let mut document = DocumentText::parse(&text).expect("valid before the edit");
             document.set(name, weight, epoch);
             text = document.to_string();
-            expected.insert(id, Entry { weight, epoch: Some(epoch) });
+            expected.insert(id, Entry { weight, epoch: Some(epoch), shadow: Weight::NONE });
         }
         let document = parse(&text).expect("valid after every edit");
         for (id, entry) in expected {

@@ -41,6 +41,21 @@ impl DocumentText {
         replace(entry, "epoch", i64::try_from(epoch).unwrap_or(i64::MAX).into());
     }
 
+    /// Sets the share of a route that is shadowed. A route that the document does not name yet stays on legacy.
+    pub fn set_shadow(&mut self, route: &str, share: Weight) {
+        if share == Weight::NONE {
+            if let Some(entry) = self.find(&["routes", route]) {
+                entry.remove("shadow");
+            }
+            return;
+        }
+        let entry = self.route(route);
+        if entry.get("percent").is_none() {
+            replace(entry, "percent", percent_value(Weight::NONE));
+        }
+        replace(entry, "shadow", percent_value(share));
+    }
+
     /// Raises the epochs that the document gives, where these are higher.
     pub fn raise_epochs(&mut self, least: &BTreeMap<String, u64>) {
         for (route, least) in least {

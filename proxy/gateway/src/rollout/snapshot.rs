@@ -31,6 +31,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Parts {
     routes: Box<[RouteState]>,
+    /// The share of each route that is shadowed.
+    shadows: Box<[Weight]>,
     pins: Box<[Arc<Pins>]>,
     limits: Arc<LiveLimits>,
 }
@@ -42,6 +44,7 @@ impl Snapshot {
         let state = RouteState { weight: Weight::NONE, epoch: FIRST_EPOCH };
         let parts = Parts {
             routes: vec![state; table.len()].into(),
+            shadows: vec![Weight::NONE; table.len()].into(),
             pins: vec![Arc::default(); table.len()].into(),
             limits: Arc::new(LiveLimits::configured(policies)),
         };
@@ -62,6 +65,7 @@ impl Snapshot {
                     RouteState { weight: entry.weight, epoch: entry.epoch.unwrap_or(now.epoch).max(now.epoch) }
                 }
             };
+            parts.shadows[index] = document.get(id).map_or(Weight::NONE, |entry| entry.shadow);
             parts.pins[index] = document.pins(id);
         }
         parts.limits = document.limits();
@@ -108,6 +112,12 @@ impl Snapshot {
     #[must_use]
     pub fn get(&self, route: RouteId) -> RouteState {
         self.parts.routes[route.0]
+    }
+
+    /// The share of a route's keys or requests whose copy goes to the other side, whichever side serves.
+    #[must_use]
+    pub fn shadow(&self, route: RouteId) -> Weight {
+        self.parts.shadows[route.0]
     }
 
     /// The pinned keys of a route.

@@ -106,6 +106,8 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// Headers changed on the way to the client.
     pub response_headers: HeaderEdits,
+    /// Whether its settings let it be shadowed.
+    pub shadowed: bool,
 }
 
 /// A route's own limits; what is `None` is as for every route.
@@ -165,6 +167,7 @@ impl Route {
             rewrite: None,
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
+            shadowed: false,
         }
     }
 }

@@ -105,7 +105,7 @@ impl Upstream {
     }
 
     fn probe_request(&self, is_http2: bool) -> pingora::Result<RequestHeader> {
-        let host = self.hosts.first().map(ToString::to_string).unwrap_or_default();
+        let host = self.host();
         let mut request = RequestHeader::build("GET", self.config.health_path.as_bytes(), Some(2))?;
         if is_http2 {
             let scheme = if self.template.is_tls() { "https" } else { "http" };

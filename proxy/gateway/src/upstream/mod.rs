@@ -26,6 +26,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use pingora::upstreams::peer::HttpPeer;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use circuit::{CircuitSettings, FailureShare};
@@ -173,6 +174,11 @@ impl Upstream {
         self.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
+    /// The name it is asked by when nobody else's is there to pass on.
+    pub(crate) fn host(&self) -> String {
+        self.hosts.first().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Whether one of its addresses answered its latest probe. Routing does not look at this.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
@@ -219,6 +225,22 @@ impl Upstream {
             self.capacity.leave();
         }
         entered
+    }
+
+    /// Where a copy of a request goes: an address that would take a request, by this much patience and a
+    /// connection of its own. Nothing is counted for it, neither load nor failures: copies decide about nothing
+    /// that requests meet.
+    pub(crate) fn peer_for_copy(&self, now: Instant) -> Option<HttpPeer> {
+        if self.breaker.as_ref().is_some_and(|breaker| !breaker.would_admit(now)) {
+            return None;
+        }
+        let addresses: Vec<_> = self.addresses.load().iter().cloned().collect();
+        let load = |place: usize| {
+            let address: &Arc<Address> = &addresses[place];
+            address.gate.would_admit(now).then(|| address.capacity.in_flight())
+        };
+        let place = balance::least_loaded(addresses.len(), load)?;
+        Some(self.template.peer(addresses[place].at, Connection::Any))
     }
 
     fn enter_address(&self, failed_at: &[SocketAddr], now: Instant) -> Result<(Arc<Address>, Ticket), Unavailable> {

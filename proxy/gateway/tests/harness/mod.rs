@@ -36,7 +36,7 @@ pub use load::Load;
 pub use patient::Patient;
 pub use raw_client::RawClient;
 pub use raw_upstream::RawUpstream;
-pub use stub::Stub;
+pub use stub::{Seen, Stub};
 
 /// Runs what blocks beside the test's runtime.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -1,0 +1,103 @@
+//! One copy, from the end of the request that it is of to its own outcome.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use telemetry::{TRACEPARENT, TraceContext};
+
+use super::{
+    ShadowedRoute, Shared,
+    budget::{Body, Share},
+    comparing, dry_run,
+    exchange::{Allowance, Message, exchange, for_http1},
+    metrics::Pending,
+    outcome::{Dropped, Outcome},
+    sampling::Manner,
+    tee::{Copied, Received},
+};
+use crate::{decision::Side, forwarding::SHADOW, route_table::UpstreamId};
+
+/// A copy that is to be sent and compared.
+pub(super) struct Job {
+    pub(super) route: Arc<ShadowedRoute>,
+    pub(super) served_by: Side,
+    pub(super) copied: Copied,
+    /// The span of the request that was served.
+    pub(super) trace: TraceContext,
+    pub(super) pending: Pending,
+    /// Its places, kept until it is through.
+    pub(super) places: [Share; 2],
+}
+
+/// A copy that may be sent, more than once.
+struct Copy {
+    message: Message,
+    manner: Manner,
+    /// Keeps the message's part of the budget.
+    _body: Body,
+}
+
+impl Job {
+    pub(super) async fn run(self, shared: Arc<Shared>) {
+        let Self { route, served_by, copied, trace, pending, places } = self;
+        let other_side = served_by.other();
+        let served = copied.served;
+        let copy = match Copy::new(copied.manner, copied.request, copied.body) {
+            Ok(copy) => copy,
+            Err(error) => {
+                tracing::error!(route = %route.name, %error, "a request cannot be copied");
+                return pending.settle(Outcome::Dropped(Dropped::Failed));
+            }
+        };
+        let other = match copy.send(&shared, &route, route.upstream(other_side), trace.child()).await {
+            Ok(other) => other,
+            Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
+        };
+        route.metrics.answered(served_by, served.head.latency.as_secs_f64());
+        route.metrics.answered(other_side, other.head.latency.as_secs_f64());
+        // A defect in comparing must cost one outcome, and nothing else.
+        let compared = catch_unwind(AssertUnwindSafe(|| comparing::compare(&served, &other)));
+        pending.settle(compared.unwrap_or(Outcome::Dropped(Dropped::Failed)));
+        drop(places);
+    }
+}
+
+impl Copy {
+    fn new(manner: Manner, head: pingora::http::RequestHeader, body: Body) -> pingora::Result<Self> {
+        let mut head = for_http1(head, body.bytes().len())?;
+        head.insert_header(SHADOW, "1")?;
+        Ok(Self { message: Message { head, body: body.bytes().clone() }, manner, _body: body })
+    }
+
+    /// Sends it, and receives the answer within the route's time.
+    async fn send(
+        &self,
+        shared: &Shared,
+        route: &ShadowedRoute,
+        to: UpstreamId,
+        span: TraceContext,
+    ) -> Result<Received, Dropped> {
+        let upstream = shared.upstreams.get(to);
+        let agreement = &shared.sides[to.index()].agreement;
+        let mut message = Message { head: self.message.head.clone(), body: self.message.body.clone() };
+        message.head.insert_header(TRACEPARENT, span.to_string()).map_err(|_| Dropped::Failed)?;
+        let signed = match (self.manner, &shared.dry_run_key) {
+            (Manner::Plain, _) => None,
+            (Manner::DryRun, Some(key)) if agreement.holds() => {
+                Some((key, dry_run::sign(key, &mut message).map_err(|_| Dropped::Failed)?))
+            }
+            (Manner::DryRun, _) => return Err(Dropped::NoDryRun),
+        };
+        let peer = upstream.peer_for_copy(Instant::now()).ok_or(Dropped::OtherUnavailable)?;
+        let allowance = Allowance { memory: &shared.memory, body_limit: route.body_limit };
+        let answered = exchange(&shared.connector, &peer, &message, &allowance);
+        let answer = tokio::time::timeout(route.timeout, answered).await.map_err(|_| Dropped::OtherTimeout)??;
+        if let Some((key, token)) = signed {
+            agreement.check(key, &token, answer.head.status, &answer.head.headers, &upstream.name)?;
+        }
+        Ok(answer)
+    }
+}
