@@ -235,11 +235,12 @@ fn write_time(now: SystemTime, out: &mut String) -> fmt::Result {
 
 /// JSON's escapes, and those for bytes that could break a terminal or a line-based reader.
 fn escape(text: &str, out: &mut String) {
-    let plain = |c: char| !matches!(c, '"' | '\\') && !c.is_control() && c != '\u{2028}' && c != '\u{2029}';
-    if text.chars().all(plain) {
+    // Nearly all that is logged is printable ASCII, which is told by its bytes.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
         out.push_str(text);
         return;
     }
+    let plain = |c: char| !matches!(c, '"' | '\\') && !c.is_control() && c != '\u{2028}' && c != '\u{2029}';
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
