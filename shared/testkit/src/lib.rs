@@ -8,6 +8,7 @@
 //! - [`StubUpstream`]: an HTTP server that answers by script and records what it was asked.
 //! - [`process::Spawned`]: a service's binary, with its readiness, signals and exit status.
 //! - [`eventually`]: waits for a condition with a deadline, which is what tests do instead of sleeping.
+//! - [`machine`]: what a benchmark's figures were measured on.
 //!
 //! A start that fails panics with the reason: a test has nothing better to do with it.
 
@@ -16,6 +17,7 @@ mod bucket;
 mod chaos_proxy;
 mod database;
 mod eventually;
+mod machine;
 pub mod process;
 mod redis;
 pub mod servers;
@@ -27,6 +29,7 @@ pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres};
 pub use eventually::eventually;
 pub use local_servers::Signal;
+pub use machine::machine;
 pub use redis::PrivateRedis;
 pub use stub_upstream::{Answer, RecordedRequest, StubUpstream};
 pub use vhost::{PrivateRabbitMq, TestVhost, rabbitmq};

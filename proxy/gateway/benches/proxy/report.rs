@@ -1,6 +1,6 @@
 //! The table at the end: medians over the rounds, and ratios within each round.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{contender::BARE, load::Load};
 
@@ -33,7 +33,7 @@ impl Report {
     }
 
     pub fn print(&self) {
-        println!("{}", machine());
+        println!("{}", testkit::machine());
         println!(
             "{:<46} {:>9} {:>10} {:>9} {:>9} {:>9} {:>9}",
             "32 connections, 1 KiB answers", "CPU us", "x bare", "req/s", "p50 us", "p99 us", "peak MiB"
@@ -59,13 +59,4 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
-}
-
-/// What the figures were measured on.
-fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("machine: {cores} cores, {}, Linux {}", model.trim_start_matches(['\t', ' ', ':']), kernel.trim())
 }
