@@ -109,6 +109,7 @@ impl From<StartError> for RunError {
 /// # Errors
 /// When it cannot start.
 pub fn run(config_file: &Path) -> Result<(), RunError> {
+    tls::install_provider();
     let program = Program::of_this_process()?;
     let sockets = Sockets::new(Predecessor::find().map_err(RunError::Predecessor)?);
     let config = Config::load(config_file)?;

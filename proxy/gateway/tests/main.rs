@@ -9,6 +9,7 @@ mod admin_access;
 mod auth;
 mod control;
 mod drain;
+mod encrypted_stores;
 mod fallback;
 mod files;
 mod key_body;

@@ -1,8 +1,14 @@
 //! Settings of the limits.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use layered_config::{HumanDuration, Report, Secret, Validate};
+use redis::TlsCertificates;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
 
 use super::RouteConfig;
@@ -42,8 +48,12 @@ pub enum LimitStore {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://:PASSWORD@HOST:PORT/DATABASE`. One primary; not the nodes of a Redis Cluster.
+    /// `redis://:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS. One primary; not the nodes of a
+    /// Redis Cluster.
     pub url: Secret,
+    /// With `rediss://`: the authorities that its certificate is checked against, as PEM; the system's
+    /// unless given. Read when the gateway starts.
+    pub ca_file: Option<PathBuf>,
     /// The longest a request waits for Redis, all in all.
     pub timeout: HumanDuration,
     /// The longest a connection may take to be made. No request waits for that.
@@ -62,6 +72,7 @@ impl Default for RedisConfig {
     fn default() -> Self {
         Self {
             url: Secret::default(),
+            ca_file: None,
             timeout: HumanDuration::from_millis(20),
             connect_timeout: HumanDuration::from_secs(1),
             when_unavailable: WhenUnavailable::Local,
@@ -96,6 +107,11 @@ pub struct PolicyConfig {
 }
 
 impl LimitsConfig {
+    /// Names every file from the folder of the configuration file.
+    pub(super) fn relative_to(&mut self, folder: &Path) {
+        self.redis.ca_file = self.redis.ca_file.take().map(|file| folder.join(file));
+    }
+
     /// The policies of settings that have been checked, in the order of their names.
     pub(crate) fn policies(&self) -> Policies {
         let policies = self.policies.iter().filter_map(|(name, policy)| {
@@ -132,7 +148,25 @@ impl LimitsConfig {
 impl RedisConfig {
     /// A client of this URL; it does not connect yet.
     pub(crate) fn client(&self) -> redis::RedisResult<redis::Client> {
-        redis::Client::open(self.url.expose())
+        let Some(file) = &self.ca_file else { return redis::Client::open(self.url.expose()) };
+        let authorities = TlsCertificates { client_tls: None, root_cert: Some(fs::read(file)?) };
+        redis::Client::build_with_tls(self.url.expose(), authorities)
+    }
+
+    fn validate_ca_file(&self, report: &mut Report) {
+        let Some(file) = &self.ca_file else { return };
+        if !self.url.expose().starts_with("rediss://") {
+            let fix = "write the URL with rediss://, or remove ca_file";
+            report.problem("ca_file", "the connection is not encrypted, so no certificate is checked", fix);
+        }
+        let pem = fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()));
+        let problem = pem.and_then(|pem| match CertificateDer::pem_slice_iter(&pem).next() {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(format!("{} holds no certificate in PEM", file.display())),
+        });
+        if let Err(problem) = problem {
+            report.problem("ca_file", problem, "name a PEM file with the authority that signed Redis's certificate");
+        }
     }
 }
 
@@ -141,9 +175,10 @@ impl Validate for RedisConfig {
         let fix = "write a URL such as \"redis://:PASSWORD@127.0.0.1:6379/0\", or set GATEWAY__LIMITS__REDIS__URL";
         if self.url.is_empty() {
             report.problem("url", "it is required with store = \"redis\" and not set", fix);
-        } else if self.client().is_err() {
+        } else if redis::Client::open(self.url.expose()).is_err() {
             report.problem("url", "it is no URL of a Redis that can be spoken to", fix);
         }
+        self.validate_ca_file(report);
         for (key, duration) in [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)] {
             if duration.get().is_zero() {
                 report.problem(key, "it must not be zero", "write a duration such as \"20ms\"");

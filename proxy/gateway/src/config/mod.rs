@@ -246,6 +246,7 @@ impl Config {
         let mut config: Self = layered_config::load(&Sources::new("GATEWAY").file(file))?;
         let folder = file.parent().unwrap_or(Path::new(""));
         config.rollout.relative_to(folder);
+        config.limits.relative_to(folder);
         config.access_log.file = folder.join(&config.access_log.file);
         config.auth.resolve(folder);
         for tls in [&mut config.http.tls, &mut config.admin.tls].into_iter().flatten() {

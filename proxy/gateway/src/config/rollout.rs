@@ -50,7 +50,8 @@ impl StoreKind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host/database`
+    /// `postgres://user:password@host/database`; with `?sslmode=verify-full&sslrootcert=FILE` the
+    /// connection is encrypted and the server's certificate checked.
     pub url: Secret,
     /// The schema that holds the store's tables; made when it is missing.
     pub schema: String,

@@ -51,3 +51,9 @@ pub(crate) fn server_config(
 pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
+
+/// Makes it that of libraries too which ask for the process's own, such as the client of Redis.
+pub(crate) fn install_provider() {
+    // Fails only when there is one already, which is this one: nobody else installs any.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
