@@ -1,6 +1,9 @@
 //! Whether a request is served, and by which side: the steps in their order, each a module's own work.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use http::{Version, header};
 use pingora::{http::RequestHeader, proxy::Session};
@@ -79,7 +82,12 @@ impl Gateway {
         // 5. The side.
         let snapshot = self.control.snapshot();
         let pin = key.as_deref().and_then(|key| snapshot.pins(id).get(key));
-        let decision = RouteDecision::new(route, snapshot.get(id), pin, bucket);
+        let mut decision = RouteDecision::new(route, snapshot.get(id), pin, bucket);
+        if route.sticky_writes.is_some()
+            && let Some(side) = self.sticky_writes.held(id, key.as_deref(), &snapshot, Instant::now())
+        {
+            decision = decision.stay(route, side);
+        }
         if let Some(shadow) = &self.shadow {
             let request = session.req_header();
             let asked = Asked { method: &request.method, headers: &request.headers, key: key.as_deref() };

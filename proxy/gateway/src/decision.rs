@@ -56,6 +56,8 @@ pub enum Reason {
     Weight,
     /// An operator has pinned the key to this side.
     Pin,
+    /// The key was written on this side a moment ago.
+    StickyWrite,
     /// The candidate could not be reached.
     Fallback,
     /// The candidate's circuit breaker is open.
@@ -66,8 +68,16 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 7] =
-        [Self::OnlySide, Self::Stage, Self::Weight, Self::Pin, Self::Fallback, Self::Breaker, Self::Overload];
+    pub const ALL: [Self; 8] = [
+        Self::OnlySide,
+        Self::Stage,
+        Self::Weight,
+        Self::Pin,
+        Self::StickyWrite,
+        Self::Fallback,
+        Self::Breaker,
+        Self::Overload,
+    ];
 
     /// The name in metrics, log and API.
     #[must_use]
@@ -77,6 +87,7 @@ impl Reason {
             Self::Stage => "stage",
             Self::Weight => "weight",
             Self::Pin => "pin",
+            Self::StickyWrite => "sticky_write",
             Self::Fallback => "fallback",
             Self::Breaker => "breaker",
             Self::Overload => "overload",
@@ -124,6 +135,18 @@ impl RouteDecision {
                 let upstream = if side == Side::Candidate { candidate } else { legacy };
                 Self { side, upstream, reason, epoch }
             }
+        }
+    }
+
+    /// This, but on the side where the key was written a moment ago. What an operator has pinned stays.
+    #[must_use]
+    pub fn stay(self, route: &Route, written: Side) -> Self {
+        match route.sides {
+            Sides::Both { legacy, candidate, .. } if self.reason != Reason::Pin && self.side != written => {
+                let upstream = if written == Side::Candidate { candidate } else { legacy };
+                Self { side: written, upstream, reason: Reason::StickyWrite, epoch: self.epoch }
+            }
+            _ => self,
         }
     }
 
@@ -199,6 +222,22 @@ mod tests {
         assert_eq!((fallen.side, fallen.reason), (Side::Legacy, Reason::Fallback));
         assert_eq!(fallen.fall_back(&both(true), Reason::Fallback), None);
         assert_eq!(decision.fall_back(&both(false), Reason::Fallback), None);
+    }
+
+    #[test]
+    fn a_key_stays_where_it_was_written_unless_an_operator_says_otherwise() {
+        for (percent, written) in [(0.0, Side::Candidate), (100.0, Side::Legacy)] {
+            let decision = RouteDecision::new(&both(true), state(percent), None, Bucket::random());
+            let stays = decision.stay(&both(true), written);
+            assert_eq!((stays.side, stays.reason), (written, Reason::StickyWrite));
+            assert_eq!((stays.upstream, stays.epoch), (UpstreamId(written.index()), 7));
+            assert_eq!(decision.stay(&both(true), decision.side), decision, "it is there anyway");
+            let pinned = RouteDecision::new(&both(true), state(percent), Some(decision.side), Bucket::random());
+            assert_eq!(pinned.stay(&both(true), written), pinned);
+        }
+        let one_sided = route(Sides::Legacy(UpstreamId(3)));
+        let decision = RouteDecision::new(&one_sided, state(0.0), None, Bucket::random());
+        assert_eq!(decision.stay(&one_sided, Side::Candidate), decision);
     }
 
     #[test]

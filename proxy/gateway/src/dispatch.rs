@@ -52,10 +52,19 @@ pub(crate) struct Tries {
     pause: Option<Duration>,
     /// Why the latest was broken off, and another follows.
     broken_off: Option<BrokenOff>,
+    /// A request was sent, and nothing is known to have come of it.
+    sent: bool,
     /// A part of an answer is with the client.
     pub(crate) answer_begun: bool,
     /// The upstream that took it no more, and why, once there was no other.
     pub(crate) unavailable: Option<(UpstreamId, Unavailable)>,
+}
+
+impl Tries {
+    /// Whether a request was sent of which nobody knows what came of it.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.sent && !self.answer_begun
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +220,7 @@ impl Gateway {
             ctx.tries.broken_off = Some(BrokenOff::Superseded);
             return Error::e_explain(BROKEN_OFF, "rolled back while connecting");
         }
+        ctx.tries.sent = true;
         Ok(())
     }
 
@@ -363,6 +373,11 @@ impl Gateway {
             "candidate unavailable, falling back to legacy"
         );
         self.metrics.fell_back(routed.route);
+        let held =
+            self.sticky_writes.held(routed.route, routed.key.as_deref(), &self.control.snapshot(), Instant::now());
+        if held == Some(Side::Candidate) {
+            self.sticky_writes.broken(routed.route);
+        }
         routed.decision = fallback;
         ctx.tries.failed_at.clear();
         ctx.tries.repeated = 0;

@@ -28,6 +28,7 @@ use crate::{
     refusal::Refusal,
     request_context::{InFlightCount, RequestContext},
     shadow::{Ended, Shadow, Spoilt},
+    sticky_writes::{StickyWrites, WriteOutcome},
     trace::Tracing,
     upstream::Upstreams,
 };
@@ -46,6 +47,7 @@ pub struct Gateway {
     pub(crate) control: Arc<Control>,
     pub(crate) limiter: Limiter,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) sticky_writes: StickyWrites,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
     pub(crate) tracing: Tracing,
@@ -214,6 +216,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         ctx.tries.answer_begun = true;
+        self.note_write(session, ctx, WriteOutcome::Answered(answer.status.as_u16()));
         let end_the_connection = http_rules::fit_answer(session.req_header(), answer);
         if end_the_connection || self.draining.has_begun() {
             session.set_keepalive(None);
@@ -229,6 +232,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        if ctx.tries.is_unanswered() {
+            self.note_write(session, ctx, WriteOutcome::Unknown);
+        }
         let answer = self.failure_answer(error, ctx);
         let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
         if status >= 500 {
@@ -307,6 +313,14 @@ impl Gateway {
             let spoilt = error.map(|error| if by_client(error) { Spoilt::ClientGone } else { Spoilt::NotServed });
             shadow.ended(shadowing, Ended { route: routed.route, decision: routed.decision, trace: ctx.trace, spoilt });
         }
+    }
+
+    /// Holds the key where it may have been written.
+    fn note_write(&self, session: &Session, ctx: &RequestContext, outcome: WriteOutcome) {
+        let Some(routed) = &ctx.routed else { return };
+        let request = (&session.req_header().method, outcome);
+        let (key, side) = (routed.key.as_deref(), routed.decision.side);
+        self.sticky_writes.note(routed.route, key, request, side, &self.control.snapshot());
     }
 
     fn set_client_limits(&self, session: &mut Session) {

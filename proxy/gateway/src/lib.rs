@@ -45,6 +45,7 @@ mod route_table;
 mod run;
 mod shadow;
 mod signals;
+mod sticky_writes;
 mod tls;
 mod trace;
 mod upgrade;
@@ -87,6 +88,7 @@ pub use route_table::{
     TemplateProblem, UpstreamId,
 };
 pub use run::{RunError, run};
+pub use sticky_writes::{RouteStickyWritesConfig, StickyWritesConfig};
 pub use tls::CertificateError;
 pub use upstream::{UpstreamError, UpstreamTlsProblem};
 pub use validate::{Summary, validate};

@@ -90,6 +90,12 @@ pub mod names {
     pub const DOCUMENT_REFUSED: &str = "gateway_rollout_document_refused";
     /// Requests that waited on the candidate when it was left, and were asked of legacy instead, by route.
     pub const RECALLED: &str = "gateway_recalled_requests_total";
+    /// Writes after which the requests of their key stay on a side, by route and side.
+    pub const STICKY_WRITES: &str = "gateway_sticky_writes_total";
+    /// Requests that went to legacy although their key was to stay on the candidate, by route.
+    pub const STICKY_BROKEN: &str = "gateway_sticky_writes_broken_total";
+    /// Keys that were forgotten before their time because there were too many.
+    pub const STICKY_CROWDED_OUT: &str = "gateway_sticky_writes_crowded_out_total";
     /// Routes taken back to legacy, by route.
     pub const ROLLBACKS: &str = "gateway_rollbacks_total";
     /// Requests that a limit policy was asked about, by policy and outcome.

@@ -33,6 +33,7 @@ use crate::{
     request_context::InFlightCount,
     shadow::Shadow,
     signals::Signals,
+    sticky_writes::StickyWrites,
     tls::{self, CertificateError, Certificates, TlsMetrics},
     trace::Tracing,
     upgrade::{Held, Predecessor, Program, Readiness, Role, Sockets, Upgrader, remove_pid},
@@ -134,6 +135,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     upstreams: Arc<Upstreams>,
     shadow: Option<Arc<Shadow>>,
+    sticky_writes: StickyWrites,
     access_log: AccessLog,
     writer: Writer,
     certificates: Option<Arc<Certificates>>,
@@ -151,6 +153,8 @@ impl Parts {
         let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
         let upstreams = Arc::new(Upstreams::new(config)?);
         upstreams.register(prometheus::default_registry())?;
+        let sticky_writes = StickyWrites::new(config.sticky_writes, &table);
+        sticky_writes.register(prometheus::default_registry())?;
         let policies = Arc::new(config.limits.policies());
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
         let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
@@ -166,6 +170,7 @@ impl Parts {
             auth: Arc::new(Authenticator::new(config, prometheus::default_registry())?),
             upstreams,
             shadow,
+            sticky_writes,
             certificates,
             admin_certificates,
             admin: open(Role::Admin, config.admin.bind)?,
@@ -192,6 +197,7 @@ impl Parts {
             control: self.control.clone(),
             limiter: self.limiter,
             upstreams: self.upstreams.clone(),
+            sticky_writes: self.sticky_writes,
             metrics: self.metrics.clone(),
             access_log: self.access_log,
             tracing: self.tracing,

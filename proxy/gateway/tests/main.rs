@@ -24,6 +24,7 @@ mod shadow;
 mod shared_limits;
 mod smuggling;
 mod split;
+mod sticky_writes;
 mod tracing;
 mod upgrade;
 mod upstreams;

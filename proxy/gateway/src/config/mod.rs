@@ -41,7 +41,7 @@ pub use upgrade::UpgradeConfig;
 pub use upstream::{BreakerConfig, EjectionConfig, RetryBudgetConfig};
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
-use crate::{client_address, request_path::PathParameters, route_table::RouteTable};
+use crate::{client_address, request_path::PathParameters, route_table::RouteTable, sticky_writes::StickyWritesConfig};
 
 /// What may wait of the access log at least.
 const MIN_LOG_BUFFER_BYTES: u64 = 64 * 1024;
@@ -73,6 +73,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// What shadow comparison may cost.
     pub shadow: ShadowConfig,
+    /// What routes with read-your-writes share.
+    pub sticky_writes: StickyWritesConfig,
     /// The routes.
     pub routes: Vec<RouteConfig>,
 }
@@ -301,6 +303,7 @@ impl Validate for Config {
         }
         report.nested("access_log", |report| self.access_log.validate(report));
         report.nested("limits", |report| self.limits.validate(report));
+        report.nested("sticky_writes", |report| self.sticky_writes.validate(report));
         self.limits.check_routes(&self.routes, report);
         self.auth.check_routes(&self.routes, report);
         report.nested("shadow", |report| self.shadow.validate(report));

@@ -1,6 +1,6 @@
 //! Settings of routes, and the route table they make.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::Method;
 use layered_config::{ByteSize, HumanDuration, Report};
@@ -18,6 +18,7 @@ use crate::{
     route_table::{
         HostPattern, KeyProblem, KeySource, Rewrite, Route, RouteLimits, RouteTable, Sides, Template, UpstreamId,
     },
+    sticky_writes::RouteStickyWritesConfig,
 };
 
 /// One route.
@@ -78,6 +79,8 @@ pub struct RouteConfig {
     pub fallback_on: Option<Vec<FallbackCase>>,
     /// How requests that failed are sent again; not at all unless given.
     pub retries: Option<RetriesConfig>,
+    /// Read-your-writes; none unless given.
+    pub sticky_writes: Option<RouteStickyWritesConfig>,
     /// What sets the route's keys apart from other routes'. Routes with the same salt and key move
     /// the same keys together. The route's name unless given.
     pub salt: Option<String>,
@@ -147,6 +150,7 @@ impl RouteConfig {
         let template = template?;
         let rewrite = self.rewrite(&template, report);
         let key = self.key_source(&template, report)?;
+        let has_key = !matches!(key, KeySource::Request);
         Some(Route {
             name: self.name.clone(),
             hosts,
@@ -158,6 +162,7 @@ impl RouteConfig {
             key_required: self.key_required,
             sides: sides?,
             resilience: self.resilience(report),
+            sticky_writes: self.sticky_writes(has_key, report),
             salt: salt.clone(),
             limits,
             rewrite,
@@ -177,6 +182,13 @@ impl RouteConfig {
             report.nested("retries", |report| retries = Some(config.compile(report)));
         }
         Resilience { fallback_on: fallback_on.unwrap_or_default(), retries }
+    }
+
+    fn sticky_writes(&self, has_key: bool, report: &mut Report) -> Option<Duration> {
+        let config = self.sticky_writes?;
+        let mut window = None;
+        report.nested("sticky_writes", |report| window = Some(config.compile(has_key, report)));
+        window
     }
 
     fn hosts(&self, report: &mut Report) -> Vec<HostPattern> {

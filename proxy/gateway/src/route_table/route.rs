@@ -98,6 +98,8 @@ pub struct Route {
     pub salt: String,
     /// What happens when the upstream of a request's side does not serve it.
     pub resilience: Resilience,
+    /// How long the requests of a key stay where it was written last.
+    pub sticky_writes: Option<Duration>,
     /// What differs from the gateway's general limits.
     pub limits: RouteLimits,
     /// The path that upstreams see instead of the client's.
@@ -163,6 +165,7 @@ impl Route {
             sides,
             salt: name.to_owned(),
             resilience: Resilience::default(),
+            sticky_writes: None,
             limits: RouteLimits::default(),
             rewrite: None,
             request_headers: HeaderEdits::default(),
