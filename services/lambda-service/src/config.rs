@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use domain::Runtime;
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use objects::ObjectsConfig;
 use sandbox::SandboxConfig;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use service::{HttpConfig, ServiceConfig};
 use telemetry::TelemetryConfig;
 
-use crate::{pool, recorder};
+use crate::{dry_runs::DryRunConfig, pool, recorder};
 
 /// All of it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -31,6 +32,10 @@ pub struct Config {
     pub pool: PoolConfig,
     /// How executions are recorded.
     pub recorder: RecorderConfig,
+    /// Calls that leave no trace.
+    pub dry_run: DryRunConfig,
+    /// The monolith beside which this service runs.
+    pub legacy: LegacyConfig,
 }
 
 /// The database.
@@ -53,6 +58,21 @@ pub struct DatabaseConfig {
     pub statement_timeout: HumanDuration,
     /// How often the database and the object store are asked whether they are there.
     pub probe_interval: HumanDuration,
+}
+
+/// What is known of the monolith.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LegacyConfig {
+    /// The runtimes it knows. Functions of others are listed as those that only this service can serve.
+    pub runtimes: Vec<Runtime>,
+}
+
+impl Default for LegacyConfig {
+    fn default() -> Self {
+        use Runtime::{Go121, Nodejs18, Nodejs20, Python39, Python311};
+        Self { runtimes: vec![Python39, Python311, Nodejs18, Nodejs20, Go121] }
+    }
 }
 
 /// Code in memory.
@@ -206,6 +226,7 @@ impl Validate for Config {
         report.nested("sandbox", |report| self.sandbox.validate(report));
         report.nested("pool", |report| self.pool.validate(report));
         report.nested("recorder", |report| self.recorder.validate(report));
+        report.nested("dry_run", |report| self.dry_run.validate(report));
     }
 }
 
@@ -296,6 +317,9 @@ mod tests {
             [pool]
             max_workers = 0
             idle_ttl = "0s"
+            [dry_run]
+            secret = "short"
+            max_nonces = 0
         "#;
         let problems = layered_config::load_str::<Config>("test.toml", text).expect_err("all of it is bad");
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
@@ -306,6 +330,8 @@ mod tests {
             "pool.max_workers",
             "pool.idle_ttl",
             "recorder.journal",
+            "dry_run.secret",
+            "dry_run.max_nonces",
         ] {
             assert!(keys.contains(&key), "{key} is not in {keys:?}");
         }

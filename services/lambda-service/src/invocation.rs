@@ -99,18 +99,37 @@ impl<E: Executor> Invoker<E> {
     }
 }
 
-fn invocation(execution: ExecutionId, function: &Function, event: Bytes) -> Invocation {
+/// What a worker is given.
+pub(crate) fn invocation(execution: ExecutionId, function: &Function, event: Bytes) -> Invocation {
     Invocation { execution_id: execution.to_string(), event, timeout: function.timeout() }
 }
 
 /// Code that does not load is a failed execution: the function was called, and this is its answer.
-fn did_not_load(error: String, logs: String) -> Outcome {
+pub(crate) fn did_not_load(error: String, logs: String) -> Outcome {
     Outcome {
         result: FunctionResult::Failed { error },
         logs,
         duration: Duration::ZERO,
         memory_used_bytes: 0,
         worker_reusable: false,
+    }
+}
+
+/// What the caller is told of an execution.
+pub(crate) fn answer(execution: ExecutionId, outcome: Outcome) -> InvokeResponse {
+    let (status, output, error) = match outcome.result {
+        FunctionResult::Success { output } => (ExecutionStatus::Success, Some(output), String::new()),
+        FunctionResult::Failed { error } => (ExecutionStatus::Failed, None, error),
+        FunctionResult::TimedOut { error } => (ExecutionStatus::Timeout, None, error),
+    };
+    InvokeResponse {
+        execution_id: execution,
+        status,
+        output,
+        logs: outcome.logs,
+        duration_ms: whole_ms(outcome.duration),
+        memory_used_bytes: i64::try_from(outcome.memory_used_bytes).unwrap_or(i64::MAX),
+        error,
     }
 }
 
@@ -137,21 +156,9 @@ impl Run {
         let permit = self.permit.take().expect("a run has its permit until it ends");
         let is_warm = self.is_warm.unwrap_or(false);
         let duration = outcome.duration;
-        let (status, output, error) = match outcome.result {
-            FunctionResult::Success { output } => (ExecutionStatus::Success, Some(output), String::new()),
-            FunctionResult::Failed { error } => (ExecutionStatus::Failed, None, error),
-            FunctionResult::TimedOut { error } => (ExecutionStatus::Timeout, None, error),
-        };
+        let answer = answer(self.execution, outcome);
+        let status = answer.status;
         metrics::invoked(status, is_warm, duration);
-        let answer = InvokeResponse {
-            execution_id: self.execution,
-            status,
-            output,
-            logs: outcome.logs,
-            duration_ms: whole_ms(duration),
-            memory_used_bytes: i64::try_from(outcome.memory_used_bytes).unwrap_or(i64::MAX),
-            error,
-        };
         let error_message = (!answer.error.is_empty()).then(|| answer.error.clone());
         let record = self.record(is_warm, status, answer.duration_ms, answer.memory_used_bytes, error_message);
         permit.record(record, deadline).await?;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`api`] | routes, and the one match from errors to the contract |
 //! | [`invocation`] | one call from lookup to answer |
+//! | [`dry_runs`] | calls that leave no trace |
 //! | [`pool`] | which worker runs it; how many there are |
 //! | [`executor`] | the port to what runs code, and the sandbox behind it |
 //! | [`recorder`] | executions: journal, batches, the writer |
@@ -19,6 +20,7 @@ pub mod api;
 pub mod code;
 mod config;
 pub mod dependencies;
+pub mod dry_runs;
 pub mod executor;
 mod function;
 pub mod invocation;
@@ -31,14 +33,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-pub use config::{CodeConfig, Config, DatabaseConfig, PoolConfig, RecorderConfig};
+pub use config::{CodeConfig, Config, DatabaseConfig, LegacyConfig, PoolConfig, RecorderConfig};
 pub use function::{Function, Version};
 use objects::Objects;
 use service::{Lifecycle, ServiceConfig};
 use tokio::sync::SetOnce;
 
 use crate::{
-    api::Api, code::CodeStore, executor::SandboxExecutor, invocation::Invoker, pool::Pool, recorder::Recorder,
+    api::Api,
+    code::CodeStore,
+    dry_runs::DryRuns,
+    executor::SandboxExecutor,
+    invocation::Invoker,
+    pool::{Pool, Purpose},
+    recorder::Recorder,
     store::Store,
 };
 
@@ -52,26 +60,36 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let code = Arc::new(CodeStore::new(Objects::connect(&config.objects), config.code.cache.as_usize()));
     let sandbox = Arc::new(SetOnce::new());
     let recorder = Recorder::open(config.recorder.settings()).context("the journal cannot be opened")?;
-    let pool = Pool::new(
-        SandboxExecutor::new(Arc::clone(&code), Arc::clone(&sandbox), config.pool.sandbox_wait.get()),
-        config.pool.limits(),
-        config.pool.queue_wait.get(),
-        config.pool.idle_ttl.get(),
-    );
+    let new_pool = |purpose, config: &PoolConfig| {
+        let executor = SandboxExecutor::new(Arc::clone(&code), Arc::clone(&sandbox), config.sandbox_wait.get());
+        Pool::new(purpose, executor, config.limits(), config.queue_wait.get(), config.idle_ttl.get())
+    };
+    let pool = new_pool(Purpose::Live, &config.pool);
+    let dry_runs = config.dry_run.verifier()?.map(|verifier| {
+        let pool = new_pool(Purpose::DryRun, &config.dry_run.pool);
+        DryRuns { verifier, store: store.clone(), pool }
+    });
 
     dependencies::watch_database(&life, store.clone(), &config.database);
     dependencies::watch_objects(&life, Arc::clone(&code), config.database.probe_interval.get());
     dependencies::prepare_sandbox(&life, config.sandbox.clone(), sandbox);
     spawn_recorder(&life, &recorder, &store);
-    spawn_idle_stop(&life, &pool, config.pool.idle_ttl.get());
+    spawn_idle_stop(&life, "idle_workers", &pool, config.pool.idle_ttl.get());
     drain_in_order(&life, &pool, &recorder, &store, &config);
+    if let Some(dry_runs) = &dry_runs {
+        spawn_idle_stop(&life, "idle_dry_run_workers", &dry_runs.pool, config.dry_run.pool.idle_ttl.get());
+        let pool = dry_runs.pool.clone();
+        life.on_drain("dry_run_pool", || async move { pool.close().await });
+    }
 
     let flush_timeout = config.recorder.flush_timeout.get();
     Ok(api::router(Arc::new(Api {
         invoker: Invoker { store, pool, recorder, record_deadline: flush_timeout },
+        dry_runs,
         code,
         body_limit_bytes: config.http().body_limit.bytes(),
         flush_timeout,
+        legacy_runtimes: config.legacy.runtimes,
     })))
 }
 
@@ -81,10 +99,10 @@ fn spawn_recorder(life: &Lifecycle, recorder: &Recorder, store: &Store) {
 }
 
 /// Looks for idle workers ten times in the time that they may idle.
-fn spawn_idle_stop(life: &Lifecycle, pool: &Pool<SandboxExecutor>, idle_ttl: std::time::Duration) {
+fn spawn_idle_stop(life: &Lifecycle, name: &'static str, pool: &Pool<SandboxExecutor>, idle_ttl: std::time::Duration) {
     let (pool, shutdown) = (pool.clone(), life.shutdown());
     let mut ticks = tokio::time::interval((idle_ttl / 10).max(std::time::Duration::from_millis(10)));
-    life.spawn("idle_workers", async move {
+    life.spawn(name, async move {
         let ticking = async {
             loop {
                 ticks.tick().await;

@@ -9,7 +9,7 @@ use prometheus::{
 };
 use telemetry::metrics::DURATION_BUCKETS_S;
 
-use crate::pool::Counts;
+use crate::pool::{Counts, Purpose};
 
 /// Names, as dashboards and alerts know them.
 pub mod names {
@@ -30,6 +30,11 @@ pub mod names {
     pub const POOL_WORKERS: &str = "lambda_pool_workers";
     /// Gauge: calls that wait for a worker.
     pub const POOL_WAITING: &str = "lambda_pool_waiting";
+    /// Counter: requests that asked to be dry runs by `outcome`: `success`, `failed`, `timeout`, or the code of
+    /// the refusal. No other counter of executions knows them.
+    pub const DRY_RUNS_TOTAL: &str = "lambda_dry_runs_total";
+    /// Gauge: workers of dry runs by `state`, as those of live calls.
+    pub const DRY_RUN_WORKERS: &str = "lambda_dry_run_workers";
     /// Gauge: executions that the database does not have yet.
     pub const RECORDER_PENDING: &str = "lambda_recorder_pending_rows";
     /// Counter: executions by what became of their row (`inserted`, `function_deleted`, `refused`).
@@ -53,6 +58,8 @@ struct Metrics {
     worker_start_failures: IntCounter,
     workers: IntGaugeVec,
     waiting: IntGauge,
+    dry_runs: IntCounterVec,
+    dry_run_workers: IntGaugeVec,
     pending: IntGauge,
     rows: IntCounterVec,
     batches: IntCounter,
@@ -79,6 +86,9 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         worker_start_failures: counter(names::WORKER_START_FAILURES_TOTAL, "Workers that did not start."),
         workers: register_int_gauge_vec!(Opts::new(names::POOL_WORKERS, "Workers."), &["state"]).expect(ONCE),
         waiting: gauge(names::POOL_WAITING, "Calls that wait for a worker."),
+        dry_runs: counters(names::DRY_RUNS_TOTAL, "Requests that asked to be dry runs.", &["outcome"]),
+        dry_run_workers: register_int_gauge_vec!(Opts::new(names::DRY_RUN_WORKERS, "Workers of dry runs."), &["state"])
+            .expect(ONCE),
         pending: gauge(names::RECORDER_PENDING, "Executions that the database does not have yet."),
         rows: counters(names::RECORDER_ROWS_TOTAL, "Executions by what became of their row.", &["result"]),
         batches: counter(names::RECORDER_BATCHES_TOTAL, "Batches that reached the database."),
@@ -116,11 +126,21 @@ pub(crate) fn worker_started(took: Duration, started: bool) {
     }
 }
 
-pub(crate) fn pool(counts: Counts) {
+pub(crate) fn dry_run(outcome: &str) {
+    METRICS.dry_runs.with_label_values(&[outcome]).inc();
+}
+
+pub(crate) fn pool(purpose: Purpose, counts: Counts) {
+    let workers = match purpose {
+        Purpose::Live => &METRICS.workers,
+        Purpose::DryRun => &METRICS.dry_run_workers,
+    };
     for (state, count) in [("starting", counts.starting), ("idle", counts.idle), ("busy", counts.busy)] {
-        METRICS.workers.with_label_values(&[state]).set(gauge_value(count));
+        workers.with_label_values(&[state]).set(gauge_value(count));
     }
-    METRICS.waiting.set(gauge_value(counts.waiting));
+    if purpose == Purpose::Live {
+        METRICS.waiting.set(gauge_value(counts.waiting));
+    }
 }
 
 pub(crate) fn recorder_pending(rows: usize) {

@@ -215,3 +215,14 @@ pub async fn what_a_function_is_created_with_is_applied(system: &System) {
     assert_eq!(answer["status"], "timeout");
     assert!(answer["error"].as_str().unwrap().contains("within 1 s"), "{answer}");
 }
+
+#[tokio::test]
+async fn functions_that_the_monolith_cannot_run_are_listed() {
+    let system = Setup::default().file("[legacy]\nruntimes = [\"python3.9\", \"nodejs18\"]\n").start().await;
+    let path = "/.well-known/strangler/only-here";
+    assert_eq!(system.get(path).await.body, json!({"keys": [], "count": 0}));
+    system.create("python3.9", ECHO).await;
+    let first = system.create("python3.11", ECHO).await;
+    let second = system.create("nodejs20", ECHO_NODE).await;
+    assert_eq!(system.get(path).await.body, json!({"keys": [second, first], "count": 2}));
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod dry_runs;
 mod history;
 mod hostile;
 mod kill;

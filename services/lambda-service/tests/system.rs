@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use testkit::process::Spawned;
 
 pub const SOON: Duration = Duration::from_secs(30);
@@ -21,6 +21,7 @@ pub struct Setup {
     database: Option<testkit::TestDatabase>,
     database_url: Option<String>,
     settings: BTreeMap<String, String>,
+    file: String,
 }
 
 /// A running service and what it stands on.
@@ -29,6 +30,7 @@ pub struct System {
     client: reqwest::Client,
     database_url: String,
     journal: TempDir,
+    _file: NamedTempFile,
     _database: Option<testkit::TestDatabase>,
     _bucket: testkit::TestBucket,
 }
@@ -45,6 +47,12 @@ impl Setup {
     /// A setting by its environment name without the prefix, such as `POOL__MAX_WORKERS`.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.insert(format!("LAMBDA_SERVICE__{name}"), value.into());
+        self
+    }
+
+    /// What its file of settings says.
+    pub fn file(mut self, text: &str) -> Self {
+        self.file = text.to_owned();
         self
     }
 
@@ -79,7 +87,11 @@ impl Setup {
             .expect("one of the two was given");
         let bucket = testkit::s3().await;
         let journal = tempfile::tempdir().unwrap();
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(file.path(), &self.file).unwrap();
         let mut spawn = Spawned::of(env!("CARGO_BIN_EXE_lambda-service"))
+            .arg("--config")
+            .arg(file.path())
             .listen("LAMBDA_SERVICE__HTTP__BIND")
             .env("LAMBDA_SERVICE__DATABASE__URL", &database_url)
             .env("LAMBDA_SERVICE__DATABASE__PROBE_INTERVAL", "200ms")
@@ -99,6 +111,7 @@ impl Setup {
             client: reqwest::Client::new(),
             database_url,
             journal,
+            _file: file,
             _database: database,
             _bucket: bucket,
         }

@@ -116,6 +116,9 @@ pub async fn delete<E: Executor>(
         return Err(ContractError::NotFound(id).into());
     }
     api.invoker.pool.evict(function_id);
+    if let Some(dry_runs) = &api.dry_runs {
+        dry_runs.pool.evict(function_id);
+    }
     tracing::info!(%function_id, "function deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
 };
@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Api,
+    dry_runs::IsDryRun,
     refusal::{self, Refusal},
 };
 use crate::executor::Executor;
@@ -22,6 +23,7 @@ const EMPTY_EVENT: &[u8] = b"{}";
 pub async fn invoke<E: Executor>(
     State(api): State<Arc<Api<E>>>,
     Path(id): Path<String>,
+    dry: Option<Extension<IsDryRun>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<InvokeResponse>, Refusal> {
     let body = refusal::body(body, api.body_limit_bytes)?;
@@ -29,7 +31,7 @@ pub async fn invoke<E: Executor>(
     // Looked at, not taken apart: the function gets the bytes as they came.
     serde_json::from_slice::<IgnoredAny>(&event)
         .map_err(|error| ContractError::InvalidRequest(format!("the event is not JSON: {error}")))?;
-    run(&api, id, event).await
+    run(&api, id, event, dry.is_some()).await
 }
 
 /// The body of `POST /invoke`.
@@ -43,6 +45,7 @@ struct NamedInvocation<'a> {
 /// `POST /invoke`: the function is named in the body.
 pub async fn invoke_named<E: Executor>(
     State(api): State<Arc<Api<E>>>,
+    dry: Option<Extension<IsDryRun>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<InvokeResponse>, Refusal> {
     let body = refusal::body(body, api.body_limit_bytes)?;
@@ -51,13 +54,17 @@ pub async fn invoke_named<E: Executor>(
     })?;
     let event =
         call.payload.map_or(Bytes::from_static(EMPTY_EVENT), |payload| body.slice_ref(payload.get().as_bytes()));
-    run(&api, call.function_id.clone(), event).await
+    run(&api, call.function_id.clone(), event, dry.is_some()).await
 }
 
 #[tracing::instrument(name = "invoke", skip_all, fields(function_id = %id, execution_id))]
-async fn run<E: Executor>(api: &Api<E>, id: String, event: Bytes) -> Result<Json<InvokeResponse>, Refusal> {
+async fn run<E: Executor>(api: &Api<E>, id: String, event: Bytes, dry: bool) -> Result<Json<InvokeResponse>, Refusal> {
     let Ok(function_id) = id.parse() else { return Err(ContractError::FunctionNotFound(id).into()) };
-    api.invoker.invoke(function_id, event).await.map(Json).map_err(|error| Refusal::invoke(&error, &id))
+    let answered = match &api.dry_runs {
+        Some(dry_runs) if dry => dry_runs.invoke(function_id, event).await,
+        _ => api.invoker.invoke(function_id, event).await,
+    };
+    answered.map(Json).map_err(|error| Refusal::invoke(&error, &id))
 }
 
 /// The newest executions. What this instance has recorded is written first, so that a caller sees

@@ -53,7 +53,17 @@ type Reply<E> = oneshot::Sender<Result<Lease<E>, AcquireError>>;
 type Books<E> = Ledger<<E as Executor>::Worker, Reply<E>>;
 type Actions<E> = Vec<Action<<E as Executor>::Worker, Reply<E>>>;
 
+/// Whose calls a pool runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Those of clients.
+    Live,
+    /// Those that leave no trace.
+    DryRun,
+}
+
 struct Shared<E: Executor> {
+    purpose: Purpose,
     executor: E,
     books: Mutex<Books<E>>,
     queue_wait: Duration,
@@ -80,9 +90,10 @@ impl<E: Executor> Pool<E> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(executor: E, limits: Limits, queue_wait: Duration, idle_ttl: Duration) -> Self {
+    pub fn new(purpose: Purpose, executor: E, limits: Limits, queue_wait: Duration, idle_ttl: Duration) -> Self {
         Self {
             shared: Arc::new(Shared {
+                purpose,
                 executor,
                 books: Mutex::new(Ledger::new(limits)),
                 queue_wait,
@@ -184,7 +195,7 @@ impl<E: Executor> Shared<E> {
             let mut books = self.lock();
             (decision(&mut books, &mut actions), books.counts())
         };
-        metrics::pool(counts);
+        metrics::pool(self.purpose, counts);
         for action in actions {
             self.act(action);
         }
@@ -216,7 +227,9 @@ impl<E: Executor> Shared<E> {
         let begin = Instant::now();
         let function = Arc::clone(&guard.start.as_ref().expect("it was put in just now").function);
         let started = self.executor.start(&function).await;
-        metrics::worker_started(begin.elapsed(), started.is_ok());
+        if self.purpose == Purpose::Live {
+            metrics::worker_started(begin.elapsed(), started.is_ok());
+        }
         let start = guard.start.take().expect("only this line takes it");
         match started {
             Ok(worker) => {

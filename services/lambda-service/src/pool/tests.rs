@@ -18,7 +18,7 @@ fn limits() -> Limits {
 }
 
 fn pool(limits: Limits) -> Pool<InMemoryExecutor> {
-    Pool::new(InMemoryExecutor::new(START, CALL), limits, Duration::from_secs(5), TTL)
+    Pool::new(Purpose::Live, InMemoryExecutor::new(START, CALL), limits, Duration::from_secs(5), TTL)
 }
 
 fn invocation(function: &Function) -> Invocation {
@@ -114,6 +114,7 @@ async fn a_full_queue_refuses() {
 #[tokio::test(start_paused = true)]
 async fn a_call_does_not_wait_for_ever() {
     let pool = Pool::new(
+        Purpose::Live,
         InMemoryExecutor::new(START, Duration::from_secs(60)),
         Limits { max_concurrency: 1, ..limits() },
         Duration::from_secs(5),
@@ -219,7 +220,7 @@ async fn a_deleted_functions_workers_go_at_once_or_after_their_call() {
 async fn a_function_that_does_not_load_answers_everybody_with_one_start() {
     let broken = StartError::Function { error: "SyntaxError: no".to_owned(), logs: String::new() };
     let executor = InMemoryExecutor { failure: Some(broken), ..InMemoryExecutor::new(START, CALL) };
-    let pool = Pool::new(executor, limits(), Duration::from_secs(5), TTL);
+    let pool = Pool::new(Purpose::Live, executor, limits(), Duration::from_secs(5), TTL);
     let results = burst(&pool, &Arc::new(function("f")), 10).await;
     assert!(results.iter().all(|result| matches!(result, Err(AcquireError::Start(StartError::Function { .. })))));
     assert!(started(&pool) <= 2);
@@ -230,7 +231,7 @@ async fn a_function_that_does_not_load_answers_everybody_with_one_start() {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_the_machine_refuses_fails_one_call_only() {
     let executor = InMemoryExecutor { failure: Some(StartError::NotReady), ..InMemoryExecutor::new(START, CALL) };
-    let pool = Pool::new(executor, limits(), Duration::from_secs(5), TTL);
+    let pool = Pool::new(Purpose::Live, executor, limits(), Duration::from_secs(5), TTL);
     let results = burst(&pool, &Arc::new(function("f")), 5).await;
     assert!(results.iter().all(|result| matches!(result, Err(AcquireError::Start(StartError::NotReady)))));
     assert!(started(&pool) >= 5, "each call had its own attempt");

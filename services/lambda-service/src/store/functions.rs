@@ -61,6 +61,30 @@ impl Store {
         .collect()
     }
 
+    /// The newest functions whose runtime is none of these, at most so many, and how many there are in all.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn functions_in_other_runtimes(
+        &self,
+        runtimes: &[Runtime],
+        limit: i64,
+    ) -> Result<(Vec<FunctionId>, i64), StoreError> {
+        let known: Vec<&str> = runtimes.iter().map(|runtime| runtime.as_str()).collect();
+        let rows = sqlx::query(
+            "SELECT id, count(*) OVER () FROM functions WHERE runtime <> ALL ($1) ORDER BY created_at DESC, id DESC \
+             LIMIT $2",
+        )
+        .bind(known)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::from_sqlx)?;
+        let count = rows.first().map_or(Ok(0), |row| row.try_get(1)).map_err(StoreError::from_sqlx)?;
+        let ids = rows.iter().map(|row| row.try_get::<uuid::Uuid, _>(0).map(FunctionId::from));
+        Ok((ids.collect::<Result<_, _>>().map_err(StoreError::from_sqlx)?, count))
+    }
+
     /// One function, as it is now: another service may have changed it a moment ago.
     ///
     /// # Errors
