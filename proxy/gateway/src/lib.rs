@@ -34,6 +34,7 @@ mod key_body;
 mod limit;
 mod listener;
 mod metrics;
+mod only_candidate;
 mod recall;
 mod refusal;
 mod request_context;
@@ -74,6 +75,7 @@ pub use limit::{
 };
 pub use limit::{Caller, Counted, LimitFields, Limiter, LinkKeeper, NotAdmitted};
 pub use metrics::{LatencyTotals, Metrics, SideTotals, names as metric_names};
+pub use only_candidate::{OnlyCandidateConfig, OnlyCandidateSource};
 pub use request_host::{HostProblem, canonical_host};
 pub use request_path::{PathParameters, PathProblem, RequestPath};
 pub use resilience::{FailureKind, FailureKinds, FallbackCase, FallbackOn, Resilience, RetryPolicy};

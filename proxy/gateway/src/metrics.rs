@@ -96,6 +96,10 @@ pub mod names {
     pub const STICKY_BROKEN: &str = "gateway_sticky_writes_broken_total";
     /// Keys that were forgotten before their time because there were too many.
     pub const STICKY_CROWDED_OUT: &str = "gateway_sticky_writes_crowded_out_total";
+    /// Keys that only the candidate can serve, as it said last, by route.
+    pub const ONLY_CANDIDATE_KEYS: &str = "gateway_only_candidate_keys";
+    /// When it last said so, in seconds since 1970, by route.
+    pub const ONLY_CANDIDATE_HEARD: &str = "gateway_only_candidate_heard_timestamp_seconds";
     /// Routes taken back to legacy, by route.
     pub const ROLLBACKS: &str = "gateway_rollbacks_total";
     /// Requests that a limit policy was asked about, by policy and outcome.

@@ -30,6 +30,7 @@ use crate::{
     limit::{Limiter, LinkKeeper},
     listener::{self, Bound, ConnectionMetrics, Drain, Draining, Endpoint, PublicListeners},
     metrics::Metrics,
+    only_candidate::{OnlyCandidate, OnlyCandidateWatch},
     request_context::InFlightCount,
     shadow::Shadow,
     signals::Signals,
@@ -136,6 +137,7 @@ struct Parts {
     upstreams: Arc<Upstreams>,
     shadow: Option<Arc<Shadow>>,
     sticky_writes: StickyWrites,
+    only_candidate: Arc<OnlyCandidate>,
     access_log: AccessLog,
     writer: Writer,
     certificates: Option<Arc<Certificates>>,
@@ -155,6 +157,8 @@ impl Parts {
         upstreams.register(prometheus::default_registry())?;
         let sticky_writes = StickyWrites::new(config.sticky_writes, &table);
         sticky_writes.register(prometheus::default_registry())?;
+        let only_candidate = Arc::new(OnlyCandidate::new(&table));
+        only_candidate.register(prometheus::default_registry())?;
         let policies = Arc::new(config.limits.policies());
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
         let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
@@ -171,6 +175,7 @@ impl Parts {
             upstreams,
             shadow,
             sticky_writes,
+            only_candidate,
             certificates,
             admin_certificates,
             admin: open(Role::Admin, config.admin.bind)?,
@@ -216,6 +221,7 @@ impl Parts {
             control: self.control.clone(),
             metrics: self.metrics.clone(),
             upstreams: self.upstreams.clone(),
+            only_candidate: self.only_candidate.clone(),
             started_at: Utc::now(),
             started: Instant::now(),
             upgrades,
@@ -256,6 +262,7 @@ impl Parts {
         proxy.add_dependency(server.add_service(background_service("keys", keys)));
         let watcher = Watcher::new(self.control, &config.rollout);
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
+        server.add_service(background_service("only candidate", OnlyCandidateWatch(self.only_candidate)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));
         thread::Builder::new().name("pingora".to_owned()).spawn(move || {
             server.run(RunArgs { shutdown_signal: Box::new(Termination { upgraded }) });

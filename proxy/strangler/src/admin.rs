@@ -124,8 +124,20 @@ fn yes() -> bool {
     true
 }
 
+/// What legacy cannot serve, as the candidate said last.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct OnlyCandidate {
+    pub(crate) keys: Vec<String>,
+    /// How many there are; nothing when the candidate never said.
+    pub(crate) count: Option<u64>,
+    pub(crate) age_seconds: Option<f64>,
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct RouteRolledBack {
+    /// Only where the gateway asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) only_candidate: Option<OnlyCandidate>,
     pub(crate) route: String,
     pub(crate) from_percent: f64,
     pub(crate) epoch: u64,

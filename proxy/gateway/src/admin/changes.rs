@@ -106,7 +106,11 @@ async fn take_back(state: &AdminState, routes: Vec<RouteId>, asked: &Asked) -> R
 fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
     let routes = rollback.routes.iter().map(|(id, from, epoch)| {
         let name = &state.control.table().get(*id).name;
-        json!({ "route": name, "from_percent": from, "epoch": epoch })
+        let mut shown = json!({ "route": name, "from_percent": from, "epoch": epoch });
+        if let Some(only_candidate) = state.only_candidate.view(*id) {
+            shown["only_candidate"] = json!(only_candidate);
+        }
+        shown
     });
     json!({
         "routes": routes.collect::<Vec<_>>(),

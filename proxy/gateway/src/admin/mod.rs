@@ -40,6 +40,7 @@ use crate::{
     config::AdminConfig,
     control::Control,
     metrics::Metrics,
+    only_candidate::OnlyCandidate,
     request_context::InFlight,
     tls::{self, Certificates},
     upgrade::UpgradeRequests,
@@ -72,6 +73,7 @@ pub(crate) struct AdminState {
     pub(crate) control: Arc<Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) only_candidate: Arc<OnlyCandidate>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
     pub(crate) upgrades: UpgradeRequests,
@@ -124,6 +126,7 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/routes/{name}/weight", put(changes::set_weight))
         .route("/api/v1/routes/{name}/shadow", put(changes::set_shadow))
         .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
+        .route("/api/v1/routes/{name}/only-candidate", get(views::only_candidate))
         .route("/api/v1/routes/{name}/pins", get(pins::list))
         .route("/api/v1/routes/{name}/pins/{key}", put(pins::pin).delete(pins::unpin))
         .route("/api/v1/limits", get(limits::list))

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Path, State},
     http::header,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::AdminState;
+use super::{AdminState, Refused, changes::find};
 use crate::{
     control::Control,
     decision::Side,
@@ -153,6 +153,16 @@ fn route_status<'a>(state: &AdminState, snapshot: &Snapshot, id: RouteId, route:
         },
         fallbacks: state.metrics.fallbacks(id),
     }
+}
+
+/// `GET /api/v1/routes/{name}/only-candidate`: what legacy could not serve after a rollback, as the candidate said
+/// last; `null` where nobody asks it.
+pub(super) async fn only_candidate(
+    State(state): State<Arc<AdminState>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Refused> {
+    let route = find(&state, &name)?;
+    Ok(Json(json!({ "route": name, "only_candidate": state.only_candidate.view(route) })))
 }
 
 /// `GET /metrics`

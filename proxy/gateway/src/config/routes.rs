@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     gateway::OWN_PATHS,
+    only_candidate::{OnlyCandidateConfig, OnlyCandidateSource},
     resilience::{FallbackCase, Resilience},
     route_table::{
         HostPattern, KeyProblem, KeySource, Rewrite, Route, RouteLimits, RouteTable, Sides, Template, UpstreamId,
@@ -79,6 +80,8 @@ pub struct RouteConfig {
     pub fallback_on: Option<Vec<FallbackCase>>,
     /// How requests that failed are sent again; not at all unless given.
     pub retries: Option<RetriesConfig>,
+    /// Where the candidate lists the keys that legacy cannot serve; nobody asks unless given.
+    pub only_candidate: Option<OnlyCandidateConfig>,
     /// Read-your-writes; none unless given.
     pub sticky_writes: Option<RouteStickyWritesConfig>,
     /// What sets the route's keys apart from other routes'. Routes with the same salt and key move
@@ -162,6 +165,7 @@ impl RouteConfig {
             key_required: self.key_required,
             sides: sides?,
             resilience: self.resilience(report),
+            only_candidate: self.only_candidate(report),
             sticky_writes: self.sticky_writes(has_key, report),
             salt: salt.clone(),
             limits,
@@ -182,6 +186,14 @@ impl RouteConfig {
             report.nested("retries", |report| retries = Some(config.compile(report)));
         }
         Resilience { fallback_on: fallback_on.unwrap_or_default(), retries }
+    }
+
+    fn only_candidate(&self, report: &mut Report) -> Option<OnlyCandidateSource> {
+        let config = self.only_candidate.as_ref()?;
+        let is_split = self.legacy.is_some() && self.candidate.is_some();
+        let mut source = None;
+        report.nested("only_candidate", |report| source = config.compile(is_split, report));
+        source
     }
 
     fn sticky_writes(&self, has_key: bool, report: &mut Report) -> Option<Duration> {

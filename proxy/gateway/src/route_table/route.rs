@@ -9,7 +9,7 @@ use super::{
     condition::Conditions, header_edits::HeaderEdits, host::HostPattern, key::KeySource, rewrite::Rewrite,
     template::Template,
 };
-use crate::resilience::Resilience;
+use crate::{only_candidate::OnlyCandidateSource, resilience::Resilience};
 
 /// A route's place in its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +98,8 @@ pub struct Route {
     pub salt: String,
     /// What happens when the upstream of a request's side does not serve it.
     pub resilience: Resilience,
+    /// Whom to ask for the keys that legacy cannot serve.
+    pub only_candidate: Option<OnlyCandidateSource>,
     /// How long the requests of a key stay where it was written last.
     pub sticky_writes: Option<Duration>,
     /// What differs from the gateway's general limits.
@@ -165,6 +167,7 @@ impl Route {
             sides,
             salt: name.to_owned(),
             resilience: Resilience::default(),
+            only_candidate: None,
             sticky_writes: None,
             limits: RouteLimits::default(),
             rewrite: None,

@@ -5,6 +5,7 @@ mod file_store;
 mod kill;
 mod load;
 mod shared_store;
+mod switch;
 mod verification;
 
 use reqwest::Method;
@@ -14,7 +15,8 @@ use crate::harness::{Gateway, Stub, config, eventually};
 
 /// Several gateways over one legacy and one candidate, with one shared store.
 struct Fleet {
-    _stubs: [Stub; 2],
+    /// Legacy, then the candidate.
+    stubs: [Stub; 2],
     gateways: Vec<Gateway>,
 }
 
@@ -26,7 +28,7 @@ impl Fleet {
         let first = Gateway::start(&config, document);
         let mut gateways = vec![first];
         gateways.extend((1..count).map(|_| Gateway::start(&config, "")));
-        Self { _stubs: [legacy, candidate], gateways }
+        Self { stubs: [legacy, candidate], gateways }
     }
 
     /// Waits until every gateway has this revision in force.

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    pub at: Instant,
     pub uri: String,
     pub headers: HeaderMap,
     pub body_length: usize,
@@ -115,8 +116,13 @@ async fn answer(
     if uri.path() == "/health" {
         return "ok".into_response();
     }
-    let seen =
-        Seen { uri: uri.to_string(), headers: headers.clone(), body_length: body.len(), body_hash: xxh3_64(&body) };
+    let seen = Seen {
+        at: Instant::now(),
+        uri: uri.to_string(),
+        headers: headers.clone(),
+        body_length: body.len(),
+        body_hash: xxh3_64(&body),
+    };
     stub.seen.lock().unwrap().push(seen);
     if headers.contains_key("x-test-hold") {
         let _ = stub.held.subscribe().wait_for(|held| !held).await;

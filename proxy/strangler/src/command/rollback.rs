@@ -3,7 +3,15 @@
 use std::process::ExitCode;
 
 use super::percent;
-use crate::{admin::Admin, arguments::RollbackArguments, connection::Connection, output::Output};
+use crate::{
+    admin::{Admin, RouteRolledBack},
+    arguments::RollbackArguments,
+    connection::Connection,
+    output::Output,
+};
+
+/// So many keys are named; the API has them all.
+const SHOWN_KEYS: usize = 10;
 
 pub(crate) async fn run(
     connection: &Connection,
@@ -17,6 +25,7 @@ pub(crate) async fn run(
             .iter()
             .map(|route| format!("{}: {} -> 0 %, epoch {}", route.route, percent(route.from_percent), route.epoch))
             .collect();
+        lines.extend(done.routes.iter().filter_map(cannot_serve));
         lines.push("all on legacy: no new request goes to the candidate of these routes".to_owned());
         lines.extend(done.set_aside.iter().map(|file| format!("the rollout file was broken; it is kept as {file}")));
         lines.join("\n")
@@ -33,4 +42,19 @@ pub(crate) async fn run(
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What legacy cannot serve of a route, if it is known.
+fn cannot_serve(route: &RouteRolledBack) -> Option<String> {
+    let only = route.only_candidate.as_ref()?;
+    let name = &route.route;
+    let (Some(count), Some(age)) = (only.count, only.age_seconds) else {
+        return Some(format!("{name}: the candidate has not said which keys legacy cannot serve"));
+    };
+    if count == 0 {
+        return None;
+    }
+    let shown = only.keys.iter().take(SHOWN_KEYS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if count > SHOWN_KEYS as u64 { ", …" } else { "" };
+    Some(format!("{name}: legacy cannot serve {count} keys, as of {age:.0} s ago: {shown}{more}"))
 }
