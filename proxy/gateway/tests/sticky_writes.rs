@@ -63,8 +63,11 @@ async fn a_key_is_read_where_it_was_written_until_the_window_is_over() {
     assert_eq!(read(&gateway, "k").await, "candidate");
     assert_eq!(gateway.side_of("k").await, "candidate", "further writes too");
     assert_eq!(read(&gateway, "another").await, "legacy");
-    let last = gateway.access_log().into_iter().rfind(|line| line["key"] == "k").unwrap();
-    assert_eq!((&last["side"], &last["reason"]), (&"candidate".into(), &"sticky_write".into()));
+    eventually("the log says why", async || {
+        let log = gateway.access_log();
+        log.iter().any(|line| line["key"] == "k" && line["side"] == "candidate" && line["reason"] == "sticky_write")
+    })
+    .await;
     eventually("the window is over", async || read(&gateway, "k").await == "legacy").await;
     assert_eq!(metric(&gateway, "gateway_sticky_writes_total{route=\"invoke\",side=\"candidate\"}").await, 2);
     // The other way round as well.

@@ -51,6 +51,7 @@ async fn what_waits_on_a_silent_candidate_is_asked_of_legacy_at_once() {
     let waited = returned.elapsed();
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!((legacy.requests(), metric(&gateway, RECALLED).await), (10, 10));
+    eventually("the log has them", async || gateway.access_log().len() == 10).await;
     let log = gateway.access_log();
     assert!(log.iter().all(|line| line["side"] == "legacy" && line["status"] == 200), "{log:?}");
     // They may have acted, so they wait for their answer.
@@ -134,4 +135,15 @@ async fn load_under_rollbacks_at_any_moment_no_request_fails_and_none_is_answere
     let recalled = metric(&gateway, RECALLED).await;
     assert!(recalled > 0, "the race was not run");
     eprintln!("{served} requests, {recalled} of them recalled in 40 rollbacks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_the_file_that_raises_the_epoch_recalls_too() {
+    let (legacy, candidate) = (Instance::start(Behaviour::Answer(200)), Instance::start(Behaviour::Hang));
+    let gateway = start(&legacy, &format!("{}\n{PATIENT}", addresses([&candidate])), "");
+    let mut requests = JoinSet::new();
+    send_waiting(&gateway, &candidate, &mut requests, Method::GET, b"").await;
+    gateway.edit_rollout("[routes.invoke]\npercent = 0\nepoch = 2\n");
+    assert_eq!(requests.join_all().await, [200]);
+    assert_eq!((legacy.requests(), metric(&gateway, RECALLED).await), (1, 1));
 }
