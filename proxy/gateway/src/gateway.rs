@@ -25,6 +25,7 @@ use crate::{
     limit::Limiter,
     listener::Draining,
     metrics::{Metrics, RequestEnd},
+    ramp::{Observed, Ramps},
     refusal::Refusal,
     request_context::{InFlightCount, RequestContext},
     shadow::{Ended, Shadow, Spoilt},
@@ -45,6 +46,7 @@ pub struct Gateway {
     pub(crate) auth: Arc<Authenticator>,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) control: Arc<Control>,
+    pub(crate) ramps: Arc<Ramps>,
     pub(crate) limiter: Limiter,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) sticky_writes: StickyWrites,
@@ -277,6 +279,15 @@ impl ProxyHttp for Gateway {
             let decision = routed.decision;
             let end = RequestEnd { status, seconds: latency.as_secs_f64() };
             self.metrics.request_ended(routed.route, decision.side, decision.reason, end);
+            let observed = Observed {
+                decision,
+                key: routed.key.as_deref(),
+                refused: ctx.refusal.is_some(),
+                unavailable: ctx.tries.unavailable.map(|(_, why)| why),
+                status,
+                latency: ctx.upstream_latency.unwrap_or(latency),
+            };
+            self.ramps.request_ended(&self.control, routed.route, &observed);
         }
         let route = ctx.routed.as_ref().map(|routed| self.control.table().get(routed.route));
         let decision = ctx.routed.as_ref().map(|routed| routed.decision);

@@ -35,6 +35,7 @@ mod limit;
 mod listener;
 mod metrics;
 mod only_candidate;
+mod ramp;
 mod recall;
 mod refusal;
 mod request_context;
@@ -62,6 +63,7 @@ pub use config::{
 pub use config::{AdminRole, AdminTokenConfig, ApiKeysConfig, JwtConfig, Require, RouteAuthConfig};
 pub use config::{BreakerConfig, EjectionConfig, RetriesConfig, RetryBudgetConfig};
 pub use config::{ExpectedConfig, HeaderEditsConfig};
+pub use config::{GuardConfig, NoDataConfig, RampConfig, RampGateConfig, RampStepConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use config::{RouteShadowConfig, Sample, ShadowConfig};
 pub use control::{
@@ -80,8 +82,8 @@ pub use request_host::{HostProblem, canonical_host};
 pub use request_path::{PathParameters, PathProblem, RequestPath};
 pub use resilience::{FailureKind, FailureKinds, FallbackCase, FallbackOn, Resilience, RetryPolicy};
 pub use rollout::{
-    BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RolloutDocument, RouteState,
-    Snapshot, Stage, Weight, WeightProblem,
+    BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RampRecord, Ramping,
+    RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
 };
 pub use route_table::{
     AmbiguousRoutes, Conditions, Expected, HeaderCondition, HeaderEdits, HeaderProblem, HostPattern,

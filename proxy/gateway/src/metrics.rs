@@ -102,6 +102,16 @@ pub mod names {
     pub const ONLY_CANDIDATE_HEARD: &str = "gateway_only_candidate_heard_timestamp_seconds";
     /// Routes taken back to legacy, by route.
     pub const ROLLBACKS: &str = "gateway_rollbacks_total";
+    /// Evidence against a candidate by route and metric, as a share of what rolls it back.
+    pub const GUARD_E_VALUE: &str = "gateway_guard_evidence_ratio";
+    /// What the guard says: 0 no data, 1 continue, 2 roll back, by route.
+    pub const GUARD_VERDICT: &str = "gateway_guard_verdict";
+    /// Routes that their guard took back to legacy, by route.
+    pub const GUARD_ROLLBACKS: &str = "gateway_guard_rollbacks_total";
+    /// The step of a ramp under way, from 1, by route; 0 for none.
+    pub const RAMP_STEP: &str = "gateway_ramp_step";
+    /// Seconds since the lease of a ramp was renewed, by route; -1 for none.
+    pub const RAMP_LEASE_AGE: &str = "gateway_ramp_lease_age_seconds";
     /// Requests that a limit policy was asked about, by policy and outcome.
     pub const LIMIT_DECISIONS: &str = "gateway_limit_decisions_total";
     /// Requests whose key found no room of its own and was counted with others, by policy.

@@ -31,6 +31,7 @@ use crate::{
     listener::{self, Bound, ConnectionMetrics, Drain, Draining, Endpoint, PublicListeners},
     metrics::Metrics,
     only_candidate::{OnlyCandidate, OnlyCandidateWatch},
+    ramp::{Conductor, Judge, Ramps},
     request_context::InFlightCount,
     shadow::Shadow,
     signals::Signals,
@@ -131,6 +132,7 @@ pub fn run(config_file: &Path) -> Result<(), RunError> {
 struct Parts {
     auth: Arc<Authenticator>,
     control: Arc<Control>,
+    ramps: Arc<Ramps>,
     limiter: Limiter,
     link_keeper: Option<LinkKeeper>,
     metrics: Arc<Metrics>,
@@ -161,9 +163,12 @@ impl Parts {
         only_candidate.register(prometheus::default_registry())?;
         let policies = Arc::new(config.limits.policies());
         let (limiter, link_keeper) = Limiter::new(config, policies.clone(), prometheus::default_registry())?;
+        let ramps = Arc::new(Ramps::new(config, &table, prometheus::default_registry())?);
         let control = Control::start(&config.rollout, table, policies, metrics.clone())?;
         control.recall().register(prometheus::default_registry())?;
-        let shadow = Shadow::start(config, control.table(), &upstreams, prometheus::default_registry())?;
+        let control = Arc::new(control);
+        let judge = Judge::new(ramps.clone(), control.clone());
+        let shadow = Shadow::start(config, control.table(), &upstreams, judge, prometheus::default_registry())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
@@ -179,7 +184,8 @@ impl Parts {
             certificates,
             admin_certificates,
             admin: open(Role::Admin, config.admin.bind)?,
-            control: Arc::new(control),
+            control,
+            ramps,
             limiter,
             link_keeper,
             metrics,
@@ -200,6 +206,7 @@ impl Parts {
             trusted_proxies: TrustedProxies::new(&config.http.trusted_proxies),
             auth: self.auth.clone(),
             control: self.control.clone(),
+            ramps: self.ramps.clone(),
             limiter: self.limiter,
             upstreams: self.upstreams.clone(),
             sticky_writes: self.sticky_writes,
@@ -222,6 +229,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             upstreams: self.upstreams.clone(),
             only_candidate: self.only_candidate.clone(),
+            ramps: self.ramps.clone(),
             started_at: Utc::now(),
             started: Instant::now(),
             upgrades,
@@ -260,6 +268,7 @@ impl Parts {
         }
         let keys = KeyWatch::new(self.auth, config.auth.poll_interval.get());
         proxy.add_dependency(server.add_service(background_service("keys", keys)));
+        server.add_service(background_service("ramps", Conductor::new(self.ramps, self.control.clone())));
         let watcher = Watcher::new(self.control, &config.rollout);
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
         server.add_service(background_service("only candidate", OnlyCandidateWatch(self.only_candidate)));

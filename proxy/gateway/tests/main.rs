@@ -17,6 +17,7 @@ mod limits;
 mod only_candidate;
 mod properties;
 mod protocols;
+mod ramps;
 mod random;
 mod requests;
 mod rollback;

@@ -1,6 +1,7 @@
 //! Client of the gateway's admin API.
 
 pub(crate) mod limits;
+pub(crate) mod ramps;
 pub(crate) mod rollout;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The words of the command line.
 
 pub(crate) mod limits;
+pub(crate) mod ramp;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     Weight(WeightArguments),
     /// Send everything back to legacy, at once
     Rollback(RollbackArguments),
+    /// Raise a route's weight step by step, as long as the candidate is no worse than legacy
+    #[command(subcommand)]
+    Ramp(ramp::RampCommand),
     /// Send one key of a route to a side, whatever the percentage; a rollback ends it on the candidate
     Pin(limits::PinArguments),
     /// Let the percentage decide about a key again

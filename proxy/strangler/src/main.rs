@@ -51,6 +51,7 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Routes => command::routes::run(&connect()?, output).await,
             Command::Weight(change) => command::weight::run(&connect()?, change, output).await,
             Command::Rollback(target) => command::rollback::run(&connect()?, target, output).await,
+            Command::Ramp(command) => command::ramp::run(&connect()?, command, output).await,
             Command::Pin(change) => command::pin::pin(&connect()?, change, output).await,
             Command::Unpin(change) => command::pin::unpin(&connect()?, change, output).await,
             Command::Limits => command::limit::list(&connect()?, output).await,

@@ -1,6 +1,7 @@
 //! The command line as its user meets it: words, exit status, output, and the admin API behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod ramps;
 mod rollout;
 
 use std::process::{Command, Output};

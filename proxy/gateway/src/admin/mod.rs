@@ -10,6 +10,7 @@ mod asked;
 mod changes;
 mod limits;
 mod pins;
+mod ramps;
 mod rollout;
 mod tls_listener;
 mod tokens;
@@ -41,6 +42,7 @@ use crate::{
     control::Control,
     metrics::Metrics,
     only_candidate::OnlyCandidate,
+    ramp::Ramps,
     request_context::InFlight,
     tls::{self, Certificates},
     upgrade::UpgradeRequests,
@@ -74,6 +76,7 @@ pub(crate) struct AdminState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) only_candidate: Arc<OnlyCandidate>,
+    pub(crate) ramps: Arc<Ramps>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
     pub(crate) upgrades: UpgradeRequests,
@@ -129,6 +132,8 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/routes/{name}/only-candidate", get(views::only_candidate))
         .route("/api/v1/routes/{name}/pins", get(pins::list))
         .route("/api/v1/routes/{name}/pins/{key}", put(pins::pin).delete(pins::unpin))
+        .route("/api/v1/ramps", get(ramps::list))
+        .route("/api/v1/routes/{name}/ramp/{command}", post(ramps::command))
         .route("/api/v1/limits", get(limits::list))
         .route("/api/v1/limits/{policy}", put(limits::set).delete(limits::unset))
         .route("/api/v1/limits/{policy}/overrides/{key}", put(limits::set_override).delete(limits::unset_override))

@@ -2,9 +2,11 @@
 
 mod admin;
 mod auth;
+mod guard;
 mod http2;
 mod jwt;
 mod limits;
+mod ramp;
 mod retries;
 mod rollout;
 mod route_parts;
@@ -27,9 +29,11 @@ use telemetry::TelemetryConfig;
 
 pub use admin::{AdminConfig, AdminRole, AdminTokenConfig};
 pub use auth::{ApiKeysConfig, AuthConfig, Require, RouteAuthConfig};
+pub use guard::GuardConfig;
 pub use http2::Http2Config;
 pub use jwt::JwtConfig;
 pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
+pub use ramp::{NoDataConfig, RampConfig, RampGateConfig, RampStepConfig};
 pub use retries::RetriesConfig;
 pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};

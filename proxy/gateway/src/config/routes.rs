@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use super::auth::RouteAuthConfig;
 use super::{
+    guard::GuardConfig,
+    ramp::RampConfig,
     retries::RetriesConfig,
     route_parts::{self, ExpectedConfig, HeaderEditsConfig},
     shadow::RouteShadowConfig,
@@ -94,6 +96,11 @@ pub struct RouteConfig {
     /// The limit policies that a request must pass, all of them.
     #[serde(default)]
     pub limits: Vec<String>,
+    /// How much worse the candidate may be before everything goes back to legacy by itself. A route
+    /// with a `ramp` has a guard with the default bounds unless this says otherwise.
+    pub guard: Option<GuardConfig>,
+    /// How its weight is raised; `strangler ramp start` begins it.
+    pub ramp: Option<RampConfig>,
 }
 
 fn request() -> String {
@@ -150,6 +157,7 @@ impl RouteConfig {
         let response_headers = self.response_headers.compile("response_headers", report);
         let template = self.template(report);
         let sides = self.sides(upstreams, report);
+        self.check_ramp(report);
         let template = template?;
         let rewrite = self.rewrite(&template, report);
         let key = self.key_source(&template, report)?;
@@ -231,6 +239,19 @@ impl RouteConfig {
             method
         };
         self.methods.iter().enumerate().filter_map(read).collect()
+    }
+
+    fn check_ramp(&self, report: &mut Report) {
+        if let Some(guard) = &self.guard {
+            report.nested("guard", |report| drop(guard.compile(report)));
+        }
+        if let Some(ramp) = &self.ramp {
+            report.nested("ramp", |report| ramp.validate(report));
+        }
+        let judged = if self.ramp.is_some() { "ramp" } else { "guard" };
+        if (self.guard.is_some() || self.ramp.is_some()) && (self.legacy.is_none() || self.candidate.is_none()) {
+            report.problem(judged, "the route has one side only, so nothing of it can move", "remove it");
+        }
     }
 
     fn template(&self, report: &mut Report) -> Option<Template> {

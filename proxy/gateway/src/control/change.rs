@@ -9,7 +9,7 @@ use super::{chain::LogEntry, difference::Difference, store::StoreError};
 use crate::{
     decision::Side,
     limit::Quota,
-    rollout::{DocumentText, Snapshot, Weight},
+    rollout::{DocumentText, RampRecord, Snapshot, Weight},
     route_table::{RouteId, RouteTable},
 };
 
@@ -40,6 +40,13 @@ pub enum Change {
         /// The side; `None` takes the pin away.
         side: Option<Side>,
     },
+    /// Where a route's ramp stands, and with it the route's weight.
+    Ramp {
+        /// The route, with two sides.
+        route: RouteId,
+        /// The ramp.
+        record: RampRecord,
+    },
     /// How much a policy allows.
     Limit {
         /// The policy's name.
@@ -65,6 +72,8 @@ pub enum Kind {
     Limit,
     /// The share of a route that is shadowed was set.
     Shadow,
+    /// A ramp began, moved or ended.
+    Ramp,
     /// Routes were taken back to legacy.
     Rollback,
     /// The whole document was replaced.
@@ -79,11 +88,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Weight,
         Self::Pin,
         Self::Limit,
         Self::Shadow,
+        Self::Ramp,
         Self::Rollback,
         Self::Apply,
         Self::Undo,
@@ -99,6 +109,7 @@ impl Kind {
             Self::Pin => "pin",
             Self::Limit => "limit",
             Self::Shadow => "shadow",
+            Self::Ramp => "ramp",
             Self::Rollback => "rollback",
             Self::Apply => "apply",
             Self::Undo => "undo",
@@ -121,6 +132,7 @@ impl Change {
             Self::Pin { .. } => Kind::Pin,
             Self::SetShadow { .. } => Kind::Shadow,
             Self::Limit { .. } => Kind::Limit,
+            Self::Ramp { .. } => Kind::Ramp,
             Self::Document(_) => Kind::Apply,
         }
     }
@@ -133,6 +145,11 @@ impl Change {
             Self::Document(text) => return text.clone(),
             Self::Weight { route, to } => document.set(&table.get(*route).name, *to, now.get(*route).epoch),
             Self::SetShadow { route, to } => document.set_shadow(&table.get(*route).name, *to),
+            Self::Ramp { route, record } => {
+                let name = &table.get(*route).name;
+                document.set(name, Weight::from_points(record.state.weight), now.get(*route).epoch);
+                document.set_ramp(name, record);
+            }
             Self::Pin { route, key, side: Some(side) } => document.set_pin(&table.get(*route).name, key, *side),
             Self::Pin { route, key, side: None } => {
                 document.remove_pin(&table.get(*route).name, key);
@@ -154,7 +171,10 @@ impl Change {
     /// Why this route's settings do not allow it.
     pub(super) fn check(&self, table: &RouteTable) -> Result<(), ChangeError> {
         let route = match self {
-            Self::Weight { route, .. } | Self::Pin { route, .. } | Self::SetShadow { route, .. } => table.get(*route),
+            Self::Weight { route, .. }
+            | Self::Pin { route, .. }
+            | Self::SetShadow { route, .. }
+            | Self::Ramp { route, .. } => table.get(*route),
             Self::Limit { .. } | Self::Document(_) => return Ok(()),
         };
         if !route.sides.is_split() {

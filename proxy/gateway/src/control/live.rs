@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -32,6 +35,8 @@ pub(super) struct Live {
     snapshot: ArcSwap<Snapshot>,
     /// Also the lock under which the snapshot is replaced.
     pending: Mutex<Vec<Pending>>,
+    /// For each route, whether the lease of its ramp is held here.
+    held: Box<[AtomicBool]>,
 }
 
 impl Live {
@@ -39,7 +44,8 @@ impl Live {
     pub(super) fn new(table: Arc<RouteTable>, policies: Arc<Policies>, metrics: Arc<Metrics>) -> Self {
         let snapshot = ArcSwap::from_pointee(Snapshot::initial(&table, &policies));
         let recall = Arc::new(Recall::new(&table));
-        Self { table, policies, metrics, recall, snapshot, pending: Mutex::default() }
+        let held = table.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { table, policies, metrics, recall, snapshot, pending: Mutex::default(), held }
     }
 
     pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
@@ -114,9 +120,23 @@ impl Live {
     /// any document that does not have it.
     pub(super) fn adopt(&self, document: &RolloutDocument, head: &Head) -> Arc<Snapshot> {
         let pending = self.locked();
-        let next = self.snapshot.load().with_document(document, &self.pending_routes(&pending));
+        let held = |route: RouteId| self.held[route.index()].load(Ordering::Acquire);
+        let next = self.snapshot.load().with_document(document, &self.pending_routes(&pending), held);
         let next = next.with_epochs(|id| head.epochs.get(&self.table.get(id).name).copied());
         self.put_in_force(next.at_revision(head.revision))
+    }
+
+    /// Whether the lease of a route's ramp is held here. Returns the weights before and after where
+    /// that makes a difference.
+    pub(super) fn hold(&self, route: RouteId, held: bool) -> Option<(Weight, Weight)> {
+        let _changing = self.locked();
+        if self.held[route.index()].swap(held, Ordering::AcqRel) == held {
+            return None;
+        }
+        let before = self.snapshot.load_full();
+        let after = before.with_lease(route, held)?;
+        let after = self.put_in_force(after);
+        Some((before.get(route).weight, after.get(route).weight))
     }
 
     /// The store has this entry: if it is a rollback of ours, it is no longer pending.

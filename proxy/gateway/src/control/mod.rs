@@ -26,6 +26,7 @@ mod change;
 mod difference;
 mod follower;
 mod history;
+mod leases;
 mod live;
 mod metrics;
 mod reading;

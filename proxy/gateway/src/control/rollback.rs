@@ -30,6 +30,13 @@ impl Control {
     /// Takes routes back to legacy: in force when this has been called for an instant, kept when it
     /// returns. Routes with one side are left alone.
     pub fn roll_back(&self, routes: &[RouteId], by: &Authorship) -> Rollback {
+        let taken = self.take_back(routes, by);
+        self.keep_taken(taken)
+    }
+
+    /// The first half of [`Control::roll_back`]: in force when this returns, which it does at once. The
+    /// watcher keeps what nobody else has kept meanwhile.
+    pub(crate) fn take_back(&self, routes: &[RouteId], by: &Authorship) -> Vec<(RouteId, Weight, u64)> {
         let split: Vec<RouteId> =
             routes.iter().copied().filter(|route| self.table().get(*route).sides.is_split()).collect();
         let taken = self.live.take_back(&split, by);
@@ -40,6 +47,11 @@ impl Control {
                 actor = %by.actor, reason = %by.reason, "rolled back to legacy"
             );
         }
+        taken
+    }
+
+    /// The second half: keeps every rollback that is in force.
+    pub(crate) fn keep_taken(&self, taken: Vec<(RouteId, Weight, u64)>) -> Rollback {
         let mut writer = self.writer();
         // On this disk before the store is asked, which may be away.
         self.keep_here(&mut writer);
@@ -154,6 +166,7 @@ fn rolled_back(head: &Head, pending: &Pending) -> (String, BTreeMap<String, u64>
     for (route, epoch) in &epochs {
         document.set(route, Weight::NONE, *epoch);
         document.void_candidate_pins(route);
+        document.end_ramp(route, &format!("rolled back by {}: {}", pending.by.actor, pending.by.reason));
     }
     (document.to_string(), epochs)
 }

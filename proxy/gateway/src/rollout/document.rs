@@ -11,6 +11,8 @@
 //! "fn-1" = "candidate"            # whatever the percentage; a rollback removes it
 //! "fn-2" = "legacy"               # a rollback leaves it
 //!
+//! [routes.invoke.ramp]            # where its ramp stands; the gateway writes this
+//!
 //! [limits.per-function]           # in place of the configuration's numbers; each may be left out
 //! rate = "50/s"
 //! burst = 10
@@ -26,6 +28,7 @@ use serde::Deserialize;
 
 use super::{
     pins::{MAX_KEY_BYTES, MAX_PINS, Pins},
+    ramp_record::{RampRecord, RawRamp},
     weight::{Weight, WeightProblem},
 };
 use crate::{
@@ -52,6 +55,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutDocument {
     entries: BTreeMap<RouteId, (Entry, Arc<Pins>)>,
+    ramps: BTreeMap<RouteId, RampRecord>,
     limits: Arc<LiveLimits>,
 }
 
@@ -73,6 +77,7 @@ struct RawEntry {
     shadow: f64,
     #[serde(default)]
     pins: BTreeMap<String, Side>,
+    ramp: Option<RawRamp>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,13 +119,16 @@ impl RolloutDocument {
             let entry = Entry { weight, epoch: entry.epoch, shadow: Weight::from_percent(entry.shadow).ok()? };
             Some((routes.by_name(name)?, (entry, Arc::new(pins))))
         });
+        let ramps =
+            raw.routes.iter().filter_map(|(name, entry)| Some((routes.by_name(name)?, entry.ramp.as_ref()?.record()?)));
+        let ramps = ramps.collect();
         let mut limits = LiveLimits::configured(policies);
         for (name, raw) in &raw.limits {
             if let Some(id) = policies.by_name(name) {
                 limits.set(id, raw.limit(policies.get(id)));
             }
         }
-        Ok(Self { entries: entries.collect(), limits: Arc::new(limits) })
+        Ok(Self { entries: entries.collect(), ramps, limits: Arc::new(limits) })
     }
 
     /// What the document says about a route's weight.
@@ -133,6 +141,12 @@ impl RolloutDocument {
     #[must_use]
     pub fn pins(&self, route: RouteId) -> Arc<Pins> {
         self.entries.get(&route).map(|(_, pins)| pins.clone()).unwrap_or_default()
+    }
+
+    /// A route's ramp, if there is one or was one.
+    #[must_use]
+    pub fn ramp(&self, route: RouteId) -> Option<&RampRecord> {
+        self.ramps.get(&route)
     }
 
     /// What every policy allows when the document is in force.
@@ -191,6 +205,9 @@ fn check_routes(
         {
             let message = format!("epoch {written} is older than the running epoch {running}: it predates a rollback");
             report.problem(&key(".epoch"), message, format!("look at the weight again, then write epoch = {running}"));
+        }
+        if let Some(ramp) = &entry.ramp {
+            ramp.check(&key(".ramp"), report);
         }
         check_keys(&key(".pins"), &entry.pins, MAX_PINS, report);
     }

@@ -66,7 +66,7 @@ fn a_rollback_voids_pins_to_the_candidate_in_state_and_text_alike() {
     let text = "[routes.invoke]\npercent = 50\nepoch = 5\n\n[routes.invoke.pins]\n# keeps\na = \"legacy\"\n\
                 # goes\nb = \"candidate\"\n\n[routes.list]\npercent = 1\npins = { c = \"candidate\" }\n";
     let initial = Snapshot::initial(&table(), &policies());
-    let before = initial.with_document(&parse(text).expect("valid"), &Default::default());
+    let before = initial.with_document(&parse(text).expect("valid"), &Default::default(), |_| true);
     let after = before.rolled_back(&[RouteId(0)]);
     assert_eq!(after.pins(RouteId(0)).sorted(), [("a", Side::Legacy)]);
     assert_eq!(after.pins(RouteId(1)).sorted(), [("c", Side::Candidate)], "another route keeps its pins");
@@ -78,7 +78,7 @@ fn a_rollback_voids_pins_to_the_candidate_in_state_and_text_alike() {
     let edited = document.to_string();
     assert_eq!(
         after,
-        before.rolled_back(&[RouteId(0)]).with_document(&parse(&edited).expect("valid"), &Default::default())
+        before.rolled_back(&[RouteId(0)]).with_document(&parse(&edited).expect("valid"), &Default::default(), |_| true)
     );
     assert!(edited.contains("# keeps\na = \"legacy\"\n") && !edited.contains("b ="), "{edited}");
     assert!(document.void_candidate_pins("list"), "also in an inline table");

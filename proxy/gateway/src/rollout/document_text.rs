@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use judgement::Phase;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::weight::Weight;
+use super::{ramp_record::RampRecord, weight::Weight};
 use crate::{decision::Side, limit::Quota};
 
 /// The text of a document, to be changed in place.
@@ -92,6 +93,37 @@ impl DocumentText {
             pins.remove(key);
         }
         !void.is_empty()
+    }
+
+    /// Sets where a route's ramp stands.
+    pub fn set_ramp(&mut self, route: &str, record: &RampRecord) {
+        let RampRecord { plan, state } = record;
+        let ramp = table_below(self.route(route), "ramp", false);
+        replace(ramp, "plan", plan.as_str().into());
+        replace(ramp, "state", state.phase.as_str().into());
+        replace(ramp, "step", i64::try_from(state.step + 1).unwrap_or(i64::MAX).into());
+        replace(ramp, "percent", percent_value(Weight::from_points(state.weight)));
+        replace(ramp, "proven", percent_value(Weight::from_points(state.proven)));
+        if state.approved {
+            replace(ramp, "approved", true.into());
+        } else {
+            ramp.remove("approved");
+        }
+        replace(ramp, "reason", state.reason.as_str().into());
+    }
+
+    /// Ends a route's ramp, if one is under way, as a rollback does.
+    pub fn end_ramp(&mut self, route: &str, reason: &str) {
+        let Some(ramp) = self.find(&["routes", route, "ramp"]) else { return };
+        let under_way = |phase: &Phase| phase.is_under_way();
+        let state = ramp.get("state").and_then(Item::as_str).unwrap_or_default();
+        if Phase::ALL.iter().filter(|phase| under_way(phase)).all(|phase| phase.as_str() != state) {
+            return;
+        }
+        replace(ramp, "state", Phase::RolledBack.as_str().into());
+        replace(ramp, "percent", percent_value(Weight::NONE));
+        replace(ramp, "proven", percent_value(Weight::NONE));
+        replace(ramp, "reason", reason.into());
     }
 
     /// Sets how much a policy allows.

@@ -5,6 +5,7 @@ mod bucket;
 mod document;
 mod document_text;
 mod pins;
+mod ramp_record;
 mod snapshot;
 mod weight;
 
@@ -12,6 +13,7 @@ pub use bucket::{BUCKETS, Bucket};
 pub use document::{Entry, MAX_OVERRIDES, RolloutDocument};
 pub use document_text::DocumentText;
 pub use pins::{MAX_KEY_BYTES, MAX_PINS, Pins};
+pub use ramp_record::{RampRecord, Ramping};
 pub use snapshot::{RouteState, Snapshot};
 pub use weight::{Stage, Weight, WeightProblem};
 

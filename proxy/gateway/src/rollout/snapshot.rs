@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{document::RolloutDocument, pins::Pins, weight::Weight};
+use super::{document::RolloutDocument, pins::Pins, ramp_record::Ramping, weight::Weight};
 use crate::{
     limit::{LiveLimits, Policies},
     route_table::{RouteId, RouteTable},
@@ -35,6 +35,7 @@ struct Parts {
     shadows: Box<[Weight]>,
     pins: Box<[Arc<Pins>]>,
     limits: Arc<LiveLimits>,
+    ramps: Box<[Option<Arc<Ramping>>]>,
 }
 
 impl Snapshot {
@@ -47,15 +48,22 @@ impl Snapshot {
             shadows: vec![Weight::NONE; table.len()].into(),
             pins: vec![Arc::default(); table.len()].into(),
             limits: Arc::new(LiveLimits::configured(policies)),
+            ramps: vec![None; table.len()].into(),
         };
         Self { revision: 0, parts }
     }
 
     /// What comes after this when the document is in force. A route it does not name has no share
     /// on the candidate and no pins; an epoch it does not give, or gives too low, stays as it is; the
-    /// routes in `except` stay as they are altogether.
+    /// routes in `except` stay as they are altogether. `held` says of which routes the lease of a ramp
+    /// is held here: others have the last proven weight.
     #[must_use]
-    pub fn with_document(&self, document: &RolloutDocument, except: &BTreeSet<RouteId>) -> Self {
+    pub fn with_document(
+        &self,
+        document: &RolloutDocument,
+        except: &BTreeSet<RouteId>,
+        held: impl Fn(RouteId) -> bool,
+    ) -> Self {
         let mut parts = self.parts.clone();
         for index in (0..parts.routes.len()).filter(|index| !except.contains(&RouteId(*index))) {
             let (id, now) = (RouteId(index), self.parts.routes[index]);
@@ -67,9 +75,23 @@ impl Snapshot {
             };
             parts.shadows[index] = document.get(id).map_or(Weight::NONE, |entry| entry.shadow);
             parts.pins[index] = document.pins(id);
+            parts.ramps[index] = document.ramp(id).map(|record| {
+                let ramping = Ramping { record: record.clone(), asked: parts.routes[index].weight };
+                parts.routes[index].weight = ramping.in_force(held(id));
+                Arc::new(ramping)
+            });
         }
         parts.limits = document.limits();
         Self { revision: self.revision, parts }
+    }
+
+    /// This with the lease of a route's ramp held or not; `None` where that makes no difference.
+    #[must_use]
+    pub fn with_lease(&self, route: RouteId, held: bool) -> Option<Self> {
+        let weight = self.ramp(route)?.in_force(held);
+        let mut next = self.clone();
+        next.parts.routes[route.0].weight = weight;
+        (next != *self).then_some(next)
     }
 
     /// This with epochs no lower than those given.
@@ -97,6 +119,7 @@ impl Snapshot {
             *state = RouteState { weight: Weight::NONE, epoch: state.epoch + 1 };
             let pins = &mut parts.pins[route.0];
             *pins = Arc::new(pins.after_rollback());
+            parts.ramps[route.0] = None;
         }
         Self { revision: self.revision, parts }
     }
@@ -124,6 +147,12 @@ impl Snapshot {
     #[must_use]
     pub fn pins(&self, route: RouteId) -> &Pins {
         &self.parts.pins[route.0]
+    }
+
+    /// The ramp of a route, under way or ended. None from a rollback on until the document has it.
+    #[must_use]
+    pub fn ramp(&self, route: RouteId) -> Option<&Arc<Ramping>> {
+        self.parts.ramps[route.0].as_ref()
     }
 
     /// What every policy allows.

@@ -49,6 +49,18 @@ impl Weight {
         Ok(Self(points.round() as u16))
     }
 
+    /// A share in basis points; more than all is all.
+    #[must_use]
+    pub fn from_points(points: u16) -> Self {
+        Self(points.min(BUCKETS))
+    }
+
+    /// The share in basis points.
+    #[must_use]
+    pub fn points(self) -> u16 {
+        self.0
+    }
+
     /// The share in percent.
     #[must_use]
     pub fn percent(self) -> f64 {

@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use comparison::Shape;
 use telemetry::{TRACEPARENT, TraceContext};
 
 use super::{
@@ -52,6 +53,13 @@ impl Job {
                 return pending.settle(Outcome::Dropped(Dropped::Failed));
             }
         };
+        let shape = route.shape_of.as_ref().map(|template| {
+            let Message { head, body } = &copy.message;
+            Shape::new(head.method.as_str(), template, head.uri.query(), Some(body))
+        });
+        if let Some(shape) = &shape {
+            shared.judge.copied(route.id, shape);
+        }
         let other = match copy.send(&shared, &route, route.upstream(other_side), trace.child()).await {
             Ok(other) => other,
             Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
@@ -60,7 +68,11 @@ impl Job {
         route.metrics.answered(other_side, other.head.latency.as_secs_f64());
         // A defect in comparing must cost one outcome, and nothing else.
         let compared = catch_unwind(AssertUnwindSafe(|| comparing::compare(&served, &other)));
-        pending.settle(compared.unwrap_or(Outcome::Dropped(Dropped::Failed)));
+        let outcome = compared.unwrap_or(Outcome::Dropped(Dropped::Failed));
+        if let Outcome::Equal | Outcome::Different = outcome {
+            shared.judge.compared(route.id, shape.as_ref(), outcome == Outcome::Different);
+        }
+        pending.settle(outcome);
         drop(places);
     }
 }

@@ -43,6 +43,7 @@ use telemetry::TraceContext;
 use crate::{
     config::{Config, shadowed_routes},
     decision::{RouteDecision, Side},
+    ramp::Judge,
     request_context::InFlightCount,
     rollout::Weight,
     route_table::{RouteId, RouteTable, Sides, UpstreamId},
@@ -78,6 +79,7 @@ struct Shared {
     memory: Arc<Pool>,
     sides: Box<[ReceivingSide]>,
     dry_run_key: Option<Key>,
+    judge: Judge,
 }
 
 /// An upstream as one that gets copies.
@@ -88,6 +90,9 @@ struct ReceivingSide {
 
 /// One route that can be shadowed.
 struct ShadowedRoute {
+    id: RouteId,
+    /// Its path template, where the guard wants shapes of requests.
+    shape_of: Option<String>,
     name: String,
     legacy: UpstreamId,
     candidate: UpstreamId,
@@ -133,6 +138,7 @@ impl Shadow {
         config: &Config,
         table: &RouteTable,
         upstreams: &Arc<Upstreams>,
+        judge: Judge,
         registry: &Registry,
     ) -> Result<Option<Arc<Self>>, RunError> {
         let settings = shadowed_routes(&config.routes);
@@ -142,10 +148,12 @@ impl Shadow {
         let memory = Pool::new(config.shadow.max_bytes.as_usize());
         let families = Families::register(registry, &memory)?;
         let agreements = dry_run::Families::register(registry)?;
-        let routes = table.iter().map(|(_, route)| {
+        let routes = table.iter().map(|(id, route)| {
             let Sides::Both { legacy, candidate, .. } = route.sides else { return None };
             let config = settings.get(route.name.as_str())?;
             Some(Arc::new(ShadowedRoute {
+                id,
+                shape_of: judge.wants_shapes(id).then(|| route.template.to_string()),
                 name: route.name.clone(),
                 legacy,
                 candidate,
@@ -168,6 +176,7 @@ impl Shadow {
             memory,
             sides: sides.collect(),
             dry_run_key: config.shadow.dry_run_key(),
+            judge,
         });
         let workers = Workers::start(config.shadow.threads, config.shadow.nice)?;
         let shadow = Self {

@@ -41,7 +41,7 @@ impl Fleet {
 }
 
 /// Configuration with a shared store in this database.
-fn shared(config: &str, url: &str) -> String {
+pub fn shared(config: &str, url: &str) -> String {
     let config = config.replacen("[rollout]\n", "[rollout]\nstore = \"postgres\"\n", 1);
     format!("{config}[rollout.postgres]\nurl = \"{url}\"\nconnect_timeout = \"2s\"\ntimeout = \"3s\"\n")
 }

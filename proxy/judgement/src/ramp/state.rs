@@ -13,7 +13,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::plan::{NoDataPolicy, RampPlan};
 use crate::guard::Verdict;
@@ -142,6 +142,7 @@ pub enum Holding {
     /// Its least time.
     Time {
         /// What is left of it.
+        #[serde(rename = "left_ms", serialize_with = "as_ms")]
         left: Duration,
     },
     /// Requests to judge: there is not enough to see.
@@ -168,10 +169,15 @@ pub enum Holding {
     /// The end of the recovery.
     Recovery {
         /// What is left of it.
+        #[serde(rename = "left_ms", serialize_with = "as_ms")]
         left: Duration,
     },
     /// Somebody's `resume`.
     Resume,
+}
+
+fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A ramp after an event.

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod limit;
 pub(crate) mod pin;
 pub(crate) mod plan;
+pub(crate) mod ramp;
 pub(crate) mod rollback;
 pub(crate) mod routes;
 pub(crate) mod status;

@@ -59,6 +59,10 @@ impl DocumentFile {
         Self { path }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What errors call it.
     pub(in crate::control) fn name(&self) -> String {
         self.path.display().to_string()

@@ -6,9 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
+use judgement::Renewal;
+
 use super::{
     DocumentFile, FileError, HistoryQuery, Look, Pending, Store, StoreError,
     change_log::{ChangeLog, LockedLog},
+    leases,
 };
 use crate::control::chain::{Head, LogEntry, Revision, sha256};
 
@@ -17,12 +20,14 @@ use crate::control::chain::{Head, LogEntry, Revision, sha256};
 pub(in crate::control) struct FileStore {
     file: DocumentFile,
     log: ChangeLog,
+    leases: DocumentFile,
 }
 
 impl FileStore {
     /// The document in `file`, its changes in `log`.
     pub(in crate::control) fn new(file: PathBuf, log: PathBuf) -> Self {
-        Self { file: DocumentFile::new(file), log: ChangeLog::new(log) }
+        let leases = DocumentFile::new(file.with_extension("leases.json"));
+        Self { file: DocumentFile::new(file), log: ChangeLog::new(log), leases }
     }
 
     /// Reads something that no other process may come between; `None` when there is no log.
@@ -122,6 +127,35 @@ impl Store for FileStore {
             Ok(found)
         })?;
         Ok(found.unwrap_or_default())
+    }
+
+    fn lease(&mut self, route: &str) -> Result<Option<Renewal>, StoreError> {
+        // Replaced whole, so it needs no lock to be read.
+        Ok(leases::read(&self.leases)?.remove(route))
+    }
+
+    fn renew_lease(&mut self, route: &str, before: Option<Renewal>, next: Renewal) -> Result<bool, StoreError> {
+        let file = DocumentFile::new(self.leases.path().to_owned());
+        self.locked(|_, _| {
+            let mut all = leases::read(&file)?;
+            if all.get(route).copied() != before {
+                return Ok(false);
+            }
+            all.insert(route.to_owned(), next);
+            leases::write(&file, &all)?;
+            Ok(true)
+        })
+    }
+
+    fn drop_lease(&mut self, route: &str) -> Result<(), StoreError> {
+        let file = DocumentFile::new(self.leases.path().to_owned());
+        self.locked(|_, _| {
+            let mut all = leases::read(&file)?;
+            if all.remove(route).is_some() {
+                leases::write(&file, &all)?;
+            }
+            Ok(())
+        })
     }
 
     fn keep_here(&mut self, document: &str, _head: &Head, _pending: &[Pending]) -> Result<(), FileError> {

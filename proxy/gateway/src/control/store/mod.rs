@@ -14,10 +14,13 @@ mod change_log;
 mod document_file;
 mod file;
 mod last_good;
+mod leases;
 mod postgres;
 mod rows;
 
 use std::{io, path::PathBuf};
+
+use judgement::Renewal;
 
 pub use document_file::FileError;
 pub(super) use document_file::{DocumentFile, SETTLE};
@@ -54,6 +57,15 @@ pub(super) trait Store: Send {
 
     /// The latest entries that match, the latest first.
     fn recent(&mut self, query: &HistoryQuery) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// The lease of a route's ramp.
+    fn lease(&mut self, route: &str) -> Result<Option<Renewal>, StoreError>;
+
+    /// Replaces a lease that is as `before`; `false` when it is not.
+    fn renew_lease(&mut self, route: &str, before: Option<Renewal>, next: Renewal) -> Result<bool, StoreError>;
+
+    /// Forgets a lease.
+    fn drop_lease(&mut self, route: &str) -> Result<(), StoreError>;
 
     /// Keeps on this machine what it would start from if the store were away: the last revision, the
     /// rollbacks that are not in it, and the document that has both.

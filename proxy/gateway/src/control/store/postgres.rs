@@ -6,6 +6,7 @@
 
 use std::{path::PathBuf, str::FromStr as _, time::Duration};
 
+use judgement::Renewal;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection,
     migrate::{MigrateError, Migrator},
@@ -16,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{DocumentFile, FileError, HistoryQuery, LastGood, Look, Pending, Store, StoreError, rows};
+use super::{DocumentFile, FileError, HistoryQuery, LastGood, Look, Pending, Store, StoreError, leases, rows};
 use crate::{
     config::PostgresConfig,
     control::chain::{Break, Fault, Head, LogEntry, Revision, sha256},
@@ -143,6 +144,18 @@ impl Store for PostgresStore {
 
     fn recent(&mut self, query: &HistoryQuery) -> Result<Vec<LogEntry>, StoreError> {
         self.run(&async |connection, limit| within(limit, rows::recent(connection, query)).await)
+    }
+
+    fn lease(&mut self, route: &str) -> Result<Option<Renewal>, StoreError> {
+        self.run(&async |connection, limit| within(limit, leases::find(connection, route)).await)
+    }
+
+    fn renew_lease(&mut self, route: &str, before: Option<Renewal>, next: Renewal) -> Result<bool, StoreError> {
+        self.run(&async |connection, limit| within(limit, leases::replace(connection, route, before, next)).await)
+    }
+
+    fn drop_lease(&mut self, route: &str) -> Result<(), StoreError> {
+        self.run(&async |connection, limit| within(limit, leases::delete(connection, route)).await)
     }
 
     fn keep_here(&mut self, document: &str, head: &Head, pending: &[Pending]) -> Result<(), FileError> {

@@ -1,0 +1,150 @@
+//! What an operator may ask of a ramp.
+
+use judgement::{Event, RampState, Refusal};
+
+use super::{Ramps, RouteRamp};
+use crate::{
+    control::{Authorship, Change, ChangeError, Control, Expect, StoreError},
+    rollout::{RampRecord, Ramping},
+    route_table::RouteId,
+};
+
+/// How often a command starts again because the ramp moved meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// What an operator may ask of a ramp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Begin it.
+    Start,
+    /// Stay at this weight.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Let this step end.
+    Approve,
+    /// Pass this step at once.
+    Promote,
+    /// End it, with everything on legacy.
+    Abort,
+}
+
+/// Why a command was not followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("route `{0}` has no plan; add [routes.ramp] to it in the gateway's configuration")]
+    NoPlan(String),
+    #[error("route `{0}` has no ramp; `strangler ramp start` begins one")]
+    NoRamp(String),
+    #[error("a ramp of this route is under way; abort it first")]
+    UnderWay,
+    #[error("the route is at the last step's weight already; there is nothing to ramp")]
+    NothingLeft,
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Ramps {
+    /// Follows a command; returns where the ramp stands then. Waits for the store, so not for the
+    /// runtime's own threads.
+    pub(crate) fn command(
+        &self,
+        control: &Control,
+        route: RouteId,
+        command: Command,
+        by: &Authorship,
+        expect: Expect,
+    ) -> Result<RampState, CommandError> {
+        let name = || control.table().get(route).name.clone();
+        let ramp = self.get(route).filter(|ramp| ramp.plan.is_some()).ok_or_else(|| CommandError::NoPlan(name()))?;
+        for attempt in 1.. {
+            let snapshot = control.snapshot().clone();
+            let (known, weight) = (snapshot.ramp(route), snapshot.get(route).weight.points());
+            let revision = match expect {
+                Expect::Any => snapshot.revision(),
+                Expect::Revision(expected) => expected,
+            };
+            let outcome = match command {
+                Command::Start => start(control, ramp, known.map(AsRef::as_ref), weight, revision, by),
+                _ => {
+                    let ramping = known.ok_or_else(|| CommandError::NoRamp(name()))?;
+                    act(control, ramp, ramping, command, revision, by)
+                }
+            };
+            self.wake.notify_one();
+            match outcome {
+                Err(CommandError::Change(ChangeError::Conflict { .. }))
+                    if expect == Expect::Any && attempt < ATTEMPTS => {}
+                outcome => return outcome,
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+}
+
+fn start(
+    control: &Control,
+    ramp: &RouteRamp,
+    known: Option<&Ramping>,
+    weight: u16,
+    revision: u64,
+    by: &Authorship,
+) -> Result<RampState, CommandError> {
+    let Some(plan) = &ramp.plan else { return Err(CommandError::NoPlan(ramp.name.clone())) };
+    if known.is_some_and(|known| known.record.state.phase.is_under_way()) {
+        return Err(CommandError::UnderWay);
+    }
+    if plan.plan.steps.iter().all(|step| step.weight <= weight) {
+        return Err(CommandError::NothingLeft);
+    }
+    control.drop_lease(ramp.id)?;
+    let state = RampState::start(&plan.plan, weight);
+    keep(control, ramp, &plan.hash, state, revision, by)
+}
+
+fn act(
+    control: &Control,
+    ramp: &RouteRamp,
+    ramping: &Ramping,
+    command: Command,
+    revision: u64,
+    by: &Authorship,
+) -> Result<RampState, CommandError> {
+    let Some(plan) = &ramp.plan else { return Err(CommandError::NoPlan(ramp.name.clone())) };
+    let why = |act: &str| format!("{act} by {}{}{}", by.actor, if by.reason.is_empty() { "" } else { ": " }, by.reason);
+    let event = match command {
+        Command::Start => return Err(CommandError::UnderWay),
+        Command::Pause => Event::Pause(why("paused")),
+        Command::Resume => Event::Resume,
+        Command::Approve => Event::Approve,
+        Command::Promote => Event::Promote(why("promoted")),
+        Command::Abort => Event::Abort(why("aborted")),
+    };
+    let next = ramping.record.state.next(&plan.plan, event).map_err(CommandError::Refused)?;
+    if next.roll_back.is_some() {
+        // Traffic first; a document that says so comes after.
+        control.roll_back(&[ramp.id], by);
+        let revision = control.snapshot().revision();
+        return keep(control, ramp, &plan.hash, next.state, revision, by);
+    }
+    // A plan that was changed while the ramp was paused is the plan from here on.
+    keep(control, ramp, &plan.hash, next.state, revision, by)
+}
+
+fn keep(
+    control: &Control,
+    ramp: &RouteRamp,
+    plan: &str,
+    state: RampState,
+    revision: u64,
+    by: &Authorship,
+) -> Result<RampState, CommandError> {
+    let record = RampRecord { plan: plan.to_owned(), state: state.clone() };
+    control.change(&Change::Ramp { route: ramp.id, record }, by, Expect::Revision(revision))?;
+    Ok(state)
+}
