@@ -236,6 +236,27 @@ async fn what_the_gateway_refuses_is_status_2_and_a_fault_of_its_own_is_status_1
 }
 
 #[tokio::test]
+async fn a_rollback_says_what_legacy_cannot_serve() {
+    let route =
+        |name: &str, only: Value| json!({ "route": name, "from_percent": 5.0, "epoch": 2, "only_candidate": only });
+    let keys: Vec<String> = (0..12).map(|number| format!("fn-{number}")).collect();
+    let routes = [
+        route("invoke", json!({ "keys": keys, "count": 12, "age_seconds": 4.2 })),
+        route("read", json!({ "keys": [], "count": 0, "age_seconds": 4.2 })),
+        route("write", json!({ "keys": [], "count": null, "age_seconds": null })),
+    ];
+    let answer =
+        json!({ "routes": routes, "revision": 8, "persisted": true, "persist_error": null, "set_aside": null });
+    let stub = StubUpstream::start(move |_: &RecordedRequest| Answer::json(200, answer.to_string())).await;
+    let output = against(&stub, &["rollback", "--all"]).await;
+    let text = said(&output.stdout);
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert!(text.contains("invoke: legacy cannot serve 12 keys, as of 4 s ago: fn-0, fn-1, "), "{text}");
+    assert!(text.contains("fn-9, …") && !text.contains("read: legacy"), "{text}");
+    assert!(text.contains("write: the candidate has not said which keys legacy cannot serve"), "{text}");
+}
+
+#[tokio::test]
 async fn a_rollback_that_was_not_written_down_is_no_success() {
     let answer = json!({"routes": [{"route": "invoke", "from_percent": 50.0, "epoch": 4}], "revision": 9,
                         "persisted": false, "persist_error": "disk full", "set_aside": null});
