@@ -137,7 +137,7 @@ impl ProxyHttp for Gateway {
         let over_tls = session.digest().is_some_and(|connection| connection.ssl_digest.is_some());
         forwarding::to_upstream(request, ctx.peer, over_tls, &ctx.request_id, ctx.trace)?;
         if let Some(shadow) = &mut ctx.shadow {
-            shadow.request_head(request);
+            shadow.request_head(request, session.as_mut().is_body_empty());
         }
         Ok(())
     }

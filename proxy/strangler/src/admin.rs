@@ -3,6 +3,7 @@
 pub(crate) mod limits;
 pub(crate) mod ramps;
 pub(crate) mod rollout;
+mod shadow;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod limits;
 pub(crate) mod ramp;
+pub(crate) mod shadow;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Raise a route's weight step by step, as long as the candidate is no worse than legacy
     #[command(subcommand)]
     Ramp(ramp::RampCommand),
+    /// Copies of requests to the side that does not serve them
+    #[command(subcommand)]
+    Shadow(shadow::ShadowCommand),
     /// Send one key of a route to a side, whatever the percentage; a rollback ends it on the candidate
     Pin(limits::PinArguments),
     /// Let the percentage decide about a key again

@@ -14,7 +14,7 @@ mod stack;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use arguments::{ApiKeyCommand, Arguments, Command, DbCommand};
+use arguments::{ApiKeyCommand, Arguments, Command, DbCommand, shadow::ShadowCommand};
 use clap::{Parser as _, error::ErrorKind};
 use output::{Output, Refused};
 
@@ -54,6 +54,7 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Ramp(command) => command::ramp::run(&connect()?, command, output).await,
             Command::Pin(change) => command::pin::pin(&connect()?, change, output).await,
             Command::Unpin(change) => command::pin::unpin(&connect()?, change, output).await,
+            Command::Shadow(ShadowCommand::Set(change)) => command::shadow::set(&connect()?, change, output).await,
             Command::Limits => command::limit::list(&connect()?, output).await,
             Command::Limit(change) => command::limit::set(&connect()?, change, output).await,
             Command::Plan { file } => command::plan::run(&connect()?, &file, output).await,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use comparison::{Rules, RulesConfig};
 use dry_run::{Key, MIN_SECRET_BYTES};
 use http::Method;
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
@@ -62,6 +63,8 @@ pub struct RouteShadowConfig {
     pub body_limit: ByteSize,
     /// The longest that sending a copy and receiving its answer may take.
     pub timeout: HumanDuration,
+    /// What counts as the same answer.
+    pub compare: RulesConfig,
 }
 
 /// What is sampled.
@@ -83,6 +86,7 @@ impl Default for RouteShadowConfig {
             dry_run: false,
             body_limit: ByteSize::from_kib(256),
             timeout: HumanDuration::from_secs(2),
+            compare: RulesConfig::default(),
         }
     }
 }
@@ -164,6 +168,9 @@ impl Validate for RouteShadowConfig {
         }
         if self.timeout.get().is_zero() {
             report.problem("timeout", "it must not be zero", "write a duration such as \"2s\"");
+        }
+        for problem in Rules::compile(&self.compare).err().unwrap_or_default() {
+            report.problem(&format!("compare.{}", problem.key), problem.message, problem.fix);
         }
         if self.body_limit.bytes() == 0 {
             report.problem("body_limit", "no body would fit", "write a size such as \"256KiB\"");

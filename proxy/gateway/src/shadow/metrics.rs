@@ -22,6 +22,7 @@ pub(super) struct Families {
     requests: IntCounterVec,
     in_flight: IntGaugeVec,
     duration: HistogramVec,
+    noise: IntCounterVec,
 }
 
 /// What became of the requests of one route.
@@ -30,6 +31,10 @@ pub(super) struct RouteMetrics {
     in_flight: IntGauge,
     /// From choosing the address to the header of the answer, by side.
     duration: [Histogram; 2],
+    /// Answers of legacy that it was asked for once more.
+    pub(super) noise_learnt: IntCounter,
+    /// Those that did not come.
+    pub(super) noise_failed: IntCounter,
 }
 
 impl Families {
@@ -47,16 +52,25 @@ impl Families {
             HistogramOpts::new(names::SHADOW_DURATION, help).buckets(DURATION_BUCKETS_S.to_vec()),
             &["route", "side"],
         )?;
+        let noise = IntCounterVec::new(
+            Opts::new(names::SHADOW_NOISE, "Requests sent to legacy once more to learn its noise."),
+            &["route", "outcome"],
+        )?;
         let pool = memory.clone();
         #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]
         let read = move || pool.taken() as f64;
         let bytes = PullingGauge::new(names::SHADOW_BYTES, "Memory held by copies and their answers.", Box::new(read))?;
-        let collectors: [Box<dyn Collector>; 4] =
-            [Box::new(requests.clone()), Box::new(in_flight.clone()), Box::new(duration.clone()), Box::new(bytes)];
+        let collectors: [Box<dyn Collector>; 5] = [
+            Box::new(requests.clone()),
+            Box::new(in_flight.clone()),
+            Box::new(duration.clone()),
+            Box::new(noise.clone()),
+            Box::new(bytes),
+        ];
         for collector in collectors {
             registry.register(collector)?;
         }
-        Ok(Self { requests, in_flight, duration })
+        Ok(Self { requests, in_flight, duration, noise })
     }
 
     pub(super) fn of(&self, route: &str) -> RouteMetrics {
@@ -70,6 +84,8 @@ impl Families {
             outcomes: outcomes.try_into().unwrap_or_else(|_| unreachable!("as many counters as outcomes")),
             in_flight: self.in_flight.with_label_values(&[route]),
             duration: Side::ALL.map(|side| self.duration.with_label_values(&[route, side.as_str()])),
+            noise_learnt: self.noise.with_label_values(&[route, "learnt"]),
+            noise_failed: self.noise.with_label_values(&[route, "failed"]),
         }
     }
 }

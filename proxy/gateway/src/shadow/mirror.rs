@@ -3,17 +3,18 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
-use comparison::Shape;
+use comparison::{Shape, compare};
 use telemetry::{TRACEPARENT, TraceContext};
 
 use super::{
     ShadowedRoute, Shared,
     budget::{Body, Share},
-    comparing, dry_run,
+    dry_run,
     exchange::{Allowance, Message, exchange, for_http1},
+    finished::Finished,
     metrics::Pending,
     outcome::{Dropped, Outcome},
     sampling::Manner,
@@ -60,19 +61,31 @@ impl Job {
         if let Some(shape) = &shape {
             shared.judge.copied(route.id, shape);
         }
-        let other = match copy.send(&shared, &route, route.upstream(other_side), trace.child()).await {
+        let span = trace.child();
+        let other = match copy.send(&shared, &route, route.upstream(other_side), span).await {
             Ok(other) => other,
             Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
         };
         route.metrics.answered(served_by, served.head.latency.as_secs_f64());
         route.metrics.answered(other_side, other.head.latency.as_secs_f64());
+        let (legacy, candidate) = match served_by {
+            Side::Legacy => (&served, &other),
+            Side::Candidate => (&other, &served),
+        };
         // A defect in comparing must cost one outcome, and nothing else.
-        let compared = catch_unwind(AssertUnwindSafe(|| comparing::compare(&served, &other)));
-        let outcome = compared.unwrap_or(Outcome::Dropped(Dropped::Failed));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let masks = route.noise.masks(SystemTime::now());
+            let comparison = compare(&route.rules, &masks, &legacy.answer(), &candidate.answer());
+            Finished { route: &route, served_by, comparison: &comparison, spans: [trace, span] }.hand_on()
+        }));
+        let outcome = outcome.unwrap_or(Outcome::Dropped(Dropped::Failed));
         if let Outcome::Equal | Outcome::Different = outcome {
             shared.judge.compared(route.id, shape.as_ref(), outcome == Outcome::Different);
         }
         pending.settle(outcome);
+        if copy.manner == Manner::Plain && rand::random::<f64>() < shared.noise_share {
+            copy.learn_noise(&shared, &route, legacy, trace.child()).await;
+        }
         drop(places);
     }
 }
@@ -82,6 +95,17 @@ impl Copy {
         let mut head = for_http1(head, body.bytes().len())?;
         head.insert_header(SHADOW, "1")?;
         Ok(Self { message: Message { head, body: body.bytes().clone() }, manner, _body: body })
+    }
+
+    /// Asks legacy once more, and learns from the two answers what of them is noise.
+    async fn learn_noise(&self, shared: &Shared, route: &ShadowedRoute, first: &Received, span: TraceContext) {
+        match self.send(shared, route, route.legacy, span).await {
+            Ok(again) => {
+                route.noise.observe(&route.rules, &first.answer(), &again.answer(), SystemTime::now());
+                route.metrics.noise_learnt.inc();
+            }
+            Err(_) => route.metrics.noise_failed.inc(),
+        }
     }
 
     /// Sends it, and receives the answer within the route's time.

@@ -7,7 +7,7 @@
 //!
 //! Every request that a route with settings for shadowing decides about ends in exactly one [`Outcome`]. They are
 //! counted where `gateway_requests_total` is, at the request's end; a copy that is on its way has its outcome when
-//! it is back, and until then is in the gauge `gateway_shadow_in_flight`. So at any time outcomes and gauge add up
+//! it is back, and until then is in the gauge `gateway_shadow_in_flight`. So but for the instant of a request's end outcomes and gauge add up
 //! to the requests of the route. Requests that were refused before a side was chosen are in neither.
 //!
 //! A copy has the head that the serving upstream got: the same target, header edits, identity and `x-forwarded-…`,
@@ -16,11 +16,12 @@
 //! circuit, budget of retries or metric of its upstream.
 
 mod budget;
-mod comparing;
 mod dry_run;
 mod exchange;
+mod finished;
 mod metrics;
 mod mirror;
+mod noise;
 mod outcome;
 mod sampling;
 mod tee;
@@ -36,6 +37,7 @@ use std::{
 };
 
 use ::dry_run::Key;
+use comparison::{NoiseSettings, Rules};
 use pingora::connectors::{ConnectorOptions, http::Connector};
 use prometheus::Registry;
 use telemetry::TraceContext;
@@ -52,8 +54,10 @@ use crate::{
 };
 use budget::Pool;
 use dry_run::Agreement;
+use finished::MismatchLog;
 use metrics::{Families, Pending, RouteMetrics};
 use mirror::Job;
+use noise::Noise;
 use outcome::{Dropped, Outcome};
 pub(crate) use sampling::Asked;
 use sampling::Sampling;
@@ -80,6 +84,8 @@ struct Shared {
     sides: Box<[ReceivingSide]>,
     dry_run_key: Option<Key>,
     judge: Judge,
+    /// The share of copies that legacy is asked once more, from 0 to 1.
+    noise_share: f64,
 }
 
 /// An upstream as one that gets copies.
@@ -99,6 +105,9 @@ struct ShadowedRoute {
     sampling: Sampling,
     body_limit: usize,
     timeout: Duration,
+    rules: Rules,
+    noise: Noise,
+    mismatches: MismatchLog,
     metrics: Arc<RouteMetrics>,
 }
 
@@ -160,6 +169,9 @@ impl Shadow {
                 sampling: Sampling::new(config, &route.salt),
                 body_limit: config.body_limit.as_usize(),
                 timeout: config.timeout.get(),
+                rules: Rules::compile(&config.compare).ok()?,
+                noise: Noise::new(NoiseSettings::default()),
+                mismatches: MismatchLog::default(),
                 metrics: Arc::new(families.of(&route.name)),
             }))
         });
@@ -177,6 +189,7 @@ impl Shadow {
             sides: sides.collect(),
             dry_run_key: config.shadow.dry_run_key(),
             judge,
+            noise_share: config.shadow.noise_percent / 100.0,
         });
         let workers = Workers::start(config.shadow.threads, config.shadow.nice)?;
         let shadow = Self {

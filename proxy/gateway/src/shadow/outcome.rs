@@ -1,5 +1,7 @@
 //! What becomes of a request of a shadowed route: exactly one of these.
 
+use comparison::Obstacle;
+
 /// The one outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -53,6 +55,10 @@ pub(crate) enum Dropped {
     OtherTimeout,
     /// The other side broke off, or did not speak HTTP.
     OtherBroken,
+    /// The bodies are too deep or too large to be compared within the route's limits.
+    ComparisonLimits,
+    /// The bodies are encoded in a way that is not known here.
+    Encoding,
     /// The side that serves did not answer: the gateway did.
     NotServed,
     /// It was answered before its body had been read.
@@ -66,7 +72,7 @@ pub(crate) enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Concurrency,
         Self::UpstreamConcurrency,
         Self::Memory,
@@ -80,6 +86,8 @@ impl Dropped {
         Self::OtherUnavailable,
         Self::OtherTimeout,
         Self::OtherBroken,
+        Self::ComparisonLimits,
+        Self::Encoding,
         Self::NotServed,
         Self::RequestUnread,
         Self::ClientGone,
@@ -102,11 +110,27 @@ impl Dropped {
             Self::OtherUnavailable => "other_unavailable",
             Self::OtherTimeout => "other_timeout",
             Self::OtherBroken => "other_broken",
+            Self::ComparisonLimits => "comparison_limits",
+            Self::Encoding => "encoding",
             Self::NotServed => "not_served",
             Self::RequestUnread => "request_unread",
             Self::ClientGone => "client_gone",
             Self::Shutdown => "shutdown",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<comparison::Outcome> for Outcome {
+    fn from(compared: comparison::Outcome) -> Self {
+        match compared {
+            comparison::Outcome::Equal => Self::Equal,
+            comparison::Outcome::Different => Self::Different,
+            comparison::Outcome::Ignored => Self::Ignored(Ignored::Differences),
+            comparison::Outcome::NotCompared(Obstacle::OverLimits | Obstacle::TooMuchWork) => {
+                Self::Dropped(Dropped::ComparisonLimits)
+            }
+            comparison::Outcome::NotCompared(Obstacle::Encoding) => Self::Dropped(Dropped::Encoding),
         }
     }
 }

@@ -40,6 +40,13 @@ pub(crate) struct Head {
     pub(crate) latency: Duration,
 }
 
+impl Received {
+    /// As it is compared.
+    pub(crate) fn answer(&self) -> comparison::Answer<'_> {
+        comparison::Answer { status: self.head.status.as_u16(), headers: &self.head.headers, body: self.body.bytes() }
+    }
+}
+
 /// A request and the answer that was served, both to their end.
 pub(crate) struct Copied {
     pub(crate) manner: Manner,
@@ -115,9 +122,12 @@ impl Shadowing {
         }
     }
 
-    /// Takes in the request's head as its upstream gets it.
-    pub(crate) fn request_head(&mut self, head: &RequestHeader) {
-        self.copy(|tee| tee.request_head(head));
+    /// Takes in the request's head as its upstream gets it. Of a body that is `empty` nothing more may come.
+    pub(crate) fn request_head(&mut self, head: &RequestHeader, empty: bool) {
+        self.copy(|tee| {
+            tee.asked = empty;
+            tee.request_head(head)
+        });
     }
 
     /// Takes in a part of the request's body.
@@ -201,7 +211,7 @@ mod tests {
     }
 
     fn pass(shadowing: &mut Shadowing, body: &'static [u8], answered: &'static [u8]) {
-        shadowing.request_head(&request());
+        shadowing.request_head(&request(), false);
         shadowing.request_body(Some(&Bytes::from_static(body)), true);
         shadowing.answer_head(&request(), &answer(&[]), Some(Duration::from_millis(3)));
         shadowing.answer_body(Some(&Bytes::from_static(answered)));
@@ -235,7 +245,7 @@ mod tests {
         let long = Bytes::from_static(&[0; LIMIT + 1]);
 
         let mut shadowing = copying(&memory);
-        shadowing.request_head(&request());
+        shadowing.request_head(&request(), false);
         shadowing.request_body(Some(&long), false);
         assert_eq!((outcome(shadowing), memory.taken()), (Some(Outcome::Dropped(Dropped::RequestTooLarge)), 0));
 
@@ -250,7 +260,7 @@ mod tests {
             (answer(&[("content-type", "Text/Event-Stream; charset=utf-8")]), Dropped::Stream),
         ] {
             let mut shadowing = copying(&memory);
-            shadowing.request_head(&request());
+            shadowing.request_head(&request(), false);
             shadowing.answer_head(&request(), &head, None);
             assert_eq!((outcome(shadowing), memory.taken()), (Some(Outcome::Dropped(why)), 0));
         }
@@ -265,8 +275,7 @@ mod tests {
         let mut head = request();
         head.set_method(http::Method::HEAD);
         let mut shadowing = copying(&Pool::new(100_000));
-        shadowing.request_head(&head);
-        shadowing.request_body(None, true);
+        shadowing.request_head(&head, true);
         shadowing.answer_head(&head, &answer(&[("content-length", "1000000")]), None);
         assert!(shadowing.finish().is_ok());
     }
@@ -274,7 +283,7 @@ mod tests {
     #[test]
     fn an_answer_to_half_a_request_is_not_compared() {
         let mut shadowing = copying(&Pool::new(100_000));
-        shadowing.request_head(&request());
+        shadowing.request_head(&request(), false);
         shadowing.request_body(Some(&Bytes::from_static(b"half")), false);
         shadowing.answer_head(&request(), &answer(&[]), None);
         assert_eq!(shadowing.finish().err(), Some(Outcome::Dropped(Dropped::RequestUnread)));
@@ -283,7 +292,7 @@ mod tests {
     #[test]
     fn without_an_answer_there_is_nothing_to_compare() {
         let mut shadowing = copying(&Pool::new(100_000));
-        shadowing.request_head(&request());
+        shadowing.request_head(&request(), false);
         let early = ResponseHeader::build(103, None).expect("a good answer");
         shadowing.answer_head(&request(), &early, None);
         assert_eq!(shadowing.finish().err(), Some(Outcome::Dropped(Dropped::NotServed)));

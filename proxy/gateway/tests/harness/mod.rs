@@ -35,7 +35,7 @@ pub use instance::{Behaviour, Instance, Wire};
 pub use load::Load;
 pub use patient::Patient;
 pub use raw_client::RawClient;
-pub use raw_upstream::RawUpstream;
+pub use raw_upstream::{Exchange, RawUpstream};
 pub use stub::{Seen, Stub};
 
 /// Runs what blocks beside the test's runtime.

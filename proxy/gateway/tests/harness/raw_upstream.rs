@@ -67,6 +67,11 @@ impl Exchange {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Sends, and says whether the other end still takes it.
+    pub fn write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// Ends the connection.
     pub fn close(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);

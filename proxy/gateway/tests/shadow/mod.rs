@@ -1,6 +1,10 @@
 //! Copies of requests to the side that does not serve them.
 
+mod bodies;
+mod comparing;
 mod copies;
+mod dry_runs;
+mod hostile;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -9,14 +13,23 @@ use crate::harness::{Gateway, TOKEN, eventually};
 /// What became of the requests of the route: `outcome` or `outcome:reason`, and how many.
 type Outcomes = BTreeMap<String, u64>;
 
+/// Keeps legacy from being asked once more.
+const NO_NOISE: &str = "[shadow]\nnoise_percent = 0\n";
+
 /// A gateway with the route `/f/{id}`, whose candidate has this percentage and whose copies this share.
 fn start(legacy: SocketAddr, candidate: SocketAddr, route: &str, percent: u8, share: u8) -> Gateway {
-    start_with(legacy, candidate, route, "", percent, share)
+    start_with(legacy, candidate, route, NO_NOISE, percent, share)
 }
 
 /// The same with more tables.
 fn start_with(legacy: SocketAddr, candidate: SocketAddr, route: &str, more: &str, percent: u8, share: u8) -> Gateway {
-    let config = format!(
+    let config = config(legacy, candidate, route, more);
+    Gateway::start(&config, &format!("[routes.invoke]\npercent = {percent}\nshadow = {share}\n"))
+}
+
+/// The configuration of that gateway.
+fn config(legacy: SocketAddr, candidate: SocketAddr, route: &str, more: &str) -> String {
+    format!(
         r#"
 [http]
 bind = "127.0.0.1:0"
@@ -46,22 +59,23 @@ candidate = "candidate"
 {route}
 {more}
 "#
-    );
-    Gateway::start(&config, &format!("[routes.invoke]\npercent = {percent}\nshadow = {share}\n"))
+    )
 }
 
-/// Waits until every copy is back, and gives the outcomes that there are.
-async fn outcomes(gateway: &Gateway) -> Outcomes {
+/// Waits until so many requests have ended and every copy is back, and gives the outcomes that there are. They
+/// add up to the requests of the route.
+async fn outcomes(gateway: &Gateway, requests: u64) -> Outcomes {
     let mut found = Outcomes::new();
-    eventually("every copy is back", async || {
+    eventually("every request has ended and every copy is back", async || {
         let metrics = gateway.metrics().await;
         found = outcomes_in(&metrics);
-        total(&metrics, "gateway_shadow_in_flight{") == 0 && {
-            // An outcome is counted before its copy leaves the gauge; so this is the last word.
-            total(&metrics, "gateway_requests_total{") == found.values().sum::<u64>()
-        }
+        // An outcome is counted before its copy leaves the gauge, so this is the last word.
+        total(&metrics, "gateway_requests_total{") == requests
+            && total(&metrics, "gateway_shadow_in_flight{") == 0
+            && found.values().sum::<u64>() >= requests
     })
     .await;
+    assert_eq!(found.values().sum::<u64>(), requests, "{found:?}");
     found
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod plan;
 pub(crate) mod ramp;
 pub(crate) mod rollback;
 pub(crate) mod routes;
+pub(crate) mod shadow;
 pub(crate) mod status;
 pub(crate) mod undo;
 pub(crate) mod upgrade;

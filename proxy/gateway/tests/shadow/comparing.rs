@@ -1,0 +1,77 @@
+//! Answers are compared by the route's rules, and legacy's own noise is learnt.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{NO_NOISE, outcomes, start_with, these};
+use crate::harness::{Gateway, RawUpstream, eventually};
+
+/// A side whose answers have a clock that differs from call to call, and this price.
+fn clock(price: &'static str) -> RawUpstream {
+    let calls = AtomicUsize::new(0);
+    RawUpstream::start(move |exchange| {
+        let body = format!("{{\"at\":{},\"price\":{price}}}", calls.fetch_add(1, Ordering::AcqRel));
+        let length = body.len();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Kind: {price}\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+    })
+}
+
+async fn get(gateway: &Gateway, times: usize) {
+    for key in 0..times {
+        assert_eq!(gateway.client.get(gateway.url(&format!("/f/{key}"))).send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_say_what_counts() {
+    let (legacy, candidate) = (clock("5"), clock("5.0"));
+    let rules = "[routes.shadow]\n[[routes.shadow.compare.rules]]\npath = \"$.at\"\nrule = \"ignore\"\n";
+    let gateway = start_with(legacy.address, candidate.address, rules, NO_NOISE, 0, 100);
+    get(&gateway, 1).await;
+    assert_eq!(outcomes(&gateway, 1).await, these([("equal", 1)]), "both clocks show 0, and 5 is 5.0");
+    get(&gateway, 1).await;
+    outcomes(&gateway, 2).await;
+    // From now on the candidate's clock is ahead.
+    gateway.client.get(format!("http://{}/f/0", candidate.address)).send().await.unwrap();
+    get(&gateway, 1).await;
+    let found = outcomes(&gateway, 3).await;
+    assert_eq!((found.get("different"), found.get("ignored:differences")), (None, Some(&1)), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_that_legacy_has_itself_is_learnt_and_its_neighbour_is_not_hidden() {
+    let (legacy, candidate) = (clock("5"), clock("6"));
+    let gateway =
+        start_with(legacy.address, candidate.address, "[routes.shadow]\n", "[shadow]\nnoise_percent = 100\n", 0, 100);
+    get(&gateway, 200).await;
+    let found = outcomes(&gateway, 200).await;
+    assert!(found["different"] > 100, "{found:?}");
+    assert!(!found.keys().any(|outcome| outcome == "equal" || outcome.starts_with("ignored")), "the price: {found:?}");
+    assert!(super::total(&gateway.metrics().await, "gateway_shadow_noise_total{outcome=\"learnt\"") > 50);
+    let log = gateway.log();
+    let line = log.lines().find(|line| line.contains("the two sides answered differently")).unwrap();
+    assert!(line.contains("value at $.price") && line.contains("trace_id"), "{line}");
+    drop(gateway);
+
+    let (legacy, candidate) = (clock("5"), clock("5"));
+    let gateway =
+        start_with(legacy.address, candidate.address, "[routes.shadow]\n", "[shadow]\nnoise_percent = 100\n", 0, 100);
+    get(&gateway, 200).await;
+    outcomes(&gateway, 200).await;
+    // Masks are made anew each second; from then on nothing is different any more.
+    let mut sent = 200;
+    let mut before = outcomes(&gateway, sent).await;
+    eventually("the clock is masked", async || {
+        get(&gateway, 20).await;
+        sent += 20;
+        let now = outcomes(&gateway, sent).await;
+        let masked = now.get("different") == before.get("different");
+        before = now;
+        masked
+    })
+    .await;
+    get(&gateway, 50).await;
+    let after = outcomes(&gateway, sent + 50).await;
+    assert_eq!(after.get("different"), before.get("different"), "{after:?}");
+}
