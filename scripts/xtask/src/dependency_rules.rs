@@ -11,19 +11,22 @@ struct Rule {
     because: &'static str,
 }
 
-const SERVICE: &[&str] = &["domain", "layered-config", "objects", "sandbox", "service", "telemetry"];
+const SERVICE: &[&str] = &["domain", "dry-run", "layered-config", "objects", "sandbox", "service", "telemetry"];
 
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     Rule { name: "domain", may_use: &[], because: "it is pure: types of both sides, no I/O" },
     Rule { name: "layered-config", may_use: &[], because: "everything reads settings, so it stands on nothing" },
+    Rule { name: "dry-run", may_use: &[], because: "both sides of the agreement read it, so it stands on neither" },
     Rule { name: "telemetry", may_use: &["layered-config"], because: "its settings are all it needs" },
     Rule { name: "service", may_use: &["layered-config", "telemetry"], because: "it runs services and knows none" },
     Rule { name: "objects", may_use: &["layered-config"], because: "it is a client and knows no service" },
     Rule { name: "sandbox", may_use: &["domain", "layered-config"], because: "it runs code and knows no service" },
     Rule { name: "legacy", may_use: SERVICE, because: "an application stands on shared crates only" },
     Rule { name: "lambda-service", may_use: SERVICE, because: "an application stands on shared crates only" },
-    Rule { name: "gateway", may_use: &["layered-config", "telemetry"], because: "it knows nothing of Mini-Lambda; pingora is its runtime" },
+    Rule { name: "comparison", may_use: &[], because: "it is pure: two answers in, differences out" },
+    Rule { name: "judgement", may_use: &[], because: "it is pure: observations in, verdicts out" },
+    Rule { name: "gateway", may_use: &["comparison", "dry-run", "judgement", "layered-config", "telemetry"], because: "it knows nothing of Mini-Lambda; pingora is its runtime" },
     Rule { name: "migration", may_use: &["layered-config", "telemetry"], because: "it works on any schema, so on no service of ours" },
     Rule { name: "local-servers", may_use: &[], because: "it starts other people's servers" },
     Rule { name: "local-stack", may_use: &["domain", "layered-config", "local-servers", "migration", "telemetry"], because: "it starts our applications as processes and speaks their contract" },
