@@ -53,10 +53,9 @@ impl Default for GuardConfig {
 }
 
 impl GuardConfig {
-    /// Makes the bounds, reporting what is wrong with them.
-    pub(super) fn compile(&self, report: &mut Report) -> Bounds {
-        let bounds = self.bounds();
-        for problem in bounds.problems() {
+    /// Reports what is wrong with the bounds.
+    pub(super) fn validate(&self, report: &mut Report) {
+        for problem in self.bounds().problems() {
             let key = if problem.name == "guards" { "gateways" } else { problem.name };
             let fix = match key {
                 "key_window" | "fresh" => "write a duration such as \"10s\"".to_owned(),
@@ -65,7 +64,6 @@ impl GuardConfig {
             };
             report.problem(key, format!("it must be {}", problem.must_be), fix);
         }
-        bounds
     }
 
     /// The bounds, as far as they make sense.

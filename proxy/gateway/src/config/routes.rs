@@ -243,7 +243,7 @@ impl RouteConfig {
 
     fn check_ramp(&self, report: &mut Report) {
         if let Some(guard) = &self.guard {
-            report.nested("guard", |report| drop(guard.compile(report)));
+            report.nested("guard", |report| guard.validate(report));
         }
         if let Some(ramp) = &self.ramp {
             report.nested("ramp", |report| ramp.validate(report));

@@ -133,7 +133,7 @@ impl Duty {
         let Ok(next) = state.next(&plan.plan, event) else { return };
         self.shown.holding = next.holding;
         if next.state != *state {
-            self.keep(control, plan, next.state, next.roll_back, revision);
+            self.keep(control, plan, next.state, next.roll_back.as_deref(), revision);
         }
         // Last, so that an interrupted step is written down before its lease makes it hold.
         control.hold(self.ramp.id, self.watch.look(now) == Hold::Live);
@@ -249,8 +249,8 @@ impl Duty {
     }
 
     /// Writes down where the ramp stands now, and with it the weight.
-    fn keep(&mut self, control: &Control, plan: &Plan, state: RampState, roll_back: Option<String>, revision: u64) {
-        let reason = roll_back.as_ref().unwrap_or(&state.reason).clone();
+    fn keep(&mut self, control: &Control, plan: &Plan, state: RampState, roll_back: Option<&str>, revision: u64) {
+        let reason = roll_back.unwrap_or(&state.reason);
         let by = Authorship::new("ramp", reason, "ramp");
         if roll_back.is_some() {
             // The rollback ends the ramp in the document, too.
