@@ -29,7 +29,7 @@ impl Judge {
     /// A request of this shape was copied: it wants a comparison.
     pub(crate) fn copied(&self, route: RouteId, shape: &Shape) {
         if let Some(ramp) = self.ramps.get(route) {
-            ramp.guard.copied(number(shape));
+            ramp.guard.copied(number(shape), self.control.snapshot().get(route).epoch);
         }
     }
 

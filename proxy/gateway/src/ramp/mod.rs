@@ -34,6 +34,7 @@ pub(crate) use shown::{Showing, Shown};
 use crate::{
     config::{Config, RampGateConfig},
     control::{Authorship, Control},
+    rollout::Weight,
     route_table::{RouteId, RouteTable},
 };
 use metrics::RampMetrics;
@@ -98,8 +99,12 @@ impl Ramps {
     /// returns.
     pub(crate) fn request_ended(&self, control: &Control, route: RouteId, ended: &Observed<'_>) {
         let Some(ramp) = self.get(route) else { return };
-        let epoch = control.snapshot().get(route).epoch;
-        if let Some(reason) = ramp.guard.request_ended(ended, epoch) {
+        let now = control.snapshot().get(route);
+        // Where no weight is in force, there is nothing to take back.
+        if now.weight == Weight::NONE {
+            return;
+        }
+        if let Some(reason) = ramp.guard.request_ended(ended, now.epoch) {
             self.roll_back(control, ramp, &reason);
         }
     }
@@ -107,8 +112,15 @@ impl Ramps {
     /// Takes in whether the answers of both sides to a request differed.
     pub(crate) fn compared(&self, control: &Control, route: RouteId, shape: Option<u64>, different: bool) {
         let Some(ramp) = self.get(route) else { return };
-        let epoch = control.snapshot().get(route).epoch;
-        if let Some(reason) = ramp.guard.compared(shape, different, epoch) {
+        let now = control.snapshot().get(route);
+        if let Some(shape) = shape {
+            ramp.guard.covered(shape, now.epoch);
+        }
+        // A difference found before any traffic is for the report, and no reason to roll back.
+        if now.weight == Weight::NONE {
+            return;
+        }
+        if let Some(reason) = ramp.guard.compared(different, now.epoch) {
             self.roll_back(control, ramp, &reason);
         }
     }

@@ -56,26 +56,30 @@ impl RouteGuard {
     }
 
     /// As [`RouteGuard::request_ended`], for a comparison.
-    pub(super) fn compared(&self, shape: Option<u64>, different: bool, epoch: u64) -> Option<String> {
+    pub(super) fn compared(&self, different: bool, epoch: u64) -> Option<String> {
         let mut state = self.locked();
         state.be_in(epoch, &self.bounds);
-        if let Some(shape) = shape {
-            state.coverage.compared(shape);
-        }
         let verdict = state.guard.observe_comparison(different);
         state.told_once(verdict)
     }
 
     /// A request of this shape was copied for a comparison.
-    pub(super) fn copied(&self, shape: u64) {
-        self.locked().coverage.seen(shape);
+    pub(super) fn copied(&self, shape: u64, epoch: u64) {
+        let mut state = self.locked();
+        state.be_in(epoch, &self.bounds);
+        state.coverage.seen(shape);
     }
 
-    /// A ramp begins: everything from before is forgotten.
-    pub(super) fn begin_ramp(&self) {
+    /// The answers to a request of this shape were compared.
+    pub(super) fn covered(&self, shape: u64, epoch: u64) {
         let mut state = self.locked();
-        state.guard = Guard::new(self.bounds.clone());
-        state.coverage = Coverage::default();
+        state.be_in(epoch, &self.bounds);
+        state.coverage.compared(shape);
+    }
+
+    /// A ramp begins, and with it the tests. What was compared before stays compared.
+    pub(super) fn begin_ramp(&self) {
+        self.locked().guard = Guard::new(self.bounds.clone());
     }
 
     /// A step begins: its counts are new, the tests go on.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{QUICK, Ramp};
-use crate::harness::{Behaviour, Load, eventually};
+use crate::harness::{Behaviour, Gateway, Instance, Load, config, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn load_a_healthy_candidate_reaches_all_traffic() {
@@ -89,4 +89,38 @@ async fn a_candidate_that_cannot_be_reached_counts_although_legacy_serves_for_it
         ramp.gateway.route_status().await["percent"] == json!(0.0)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_answers_that_differ_take_a_route_back_but_only_one_that_has_moved() {
+    let plan = "[routes.shadow]\n[routes.guard]\nmedian_margin = 0.49\ntail_margin = 0.49\n";
+    let [legacy, candidate] = [200, 201].map(|status| Instance::start(Behaviour::Answer(status)));
+    let text =
+        config(legacy.address, candidate.address, plan, "").replace("methods = [\"POST\"]", "methods = [\"GET\"]");
+    let gateway = Gateway::start(&text, "[routes.invoke]\npercent = 0\nshadow = 100\n");
+    let ask = async || {
+        for key in 0..20 {
+            let answer = gateway.client.get(gateway.url(&format!("/f/{key}/invoke"))).send().await.unwrap();
+            assert!(answer.status().is_success());
+        }
+    };
+    eventually("much differs", async || {
+        ask().await;
+        let metrics = gateway.metrics().await;
+        let different = "gateway_shadow_requests_total{outcome=\"different\",reason=\"\",route=\"invoke\"} ";
+        let count = metrics.lines().find_map(|line| line.strip_prefix(different));
+        count.is_some_and(|count| count.parse::<u64>().unwrap() > 100)
+    })
+    .await;
+    assert_eq!(gateway.route_status().await["epoch"], json!(1), "there is nothing to take back");
+    gateway.set_weight(50.0).await;
+    eventually("it is rolled back", async || {
+        ask().await;
+        gateway.route_status().await["percent"] == json!(0.0)
+    })
+    .await;
+    eventually("it is kept", async || gateway.rollout().contains("epoch = 2")).await;
+    let history = gateway.admin(reqwest::Method::GET, "/api/v1/history?limit=1", None).await.1;
+    let reason = history["entries"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("mismatches: ") && reason.contains("compared answers differed"), "{reason}");
 }
