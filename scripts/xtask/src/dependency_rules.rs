@@ -30,7 +30,7 @@ const RULES: &[Rule] = &[
     Rule { name: "migration", may_use: &["layered-config", "telemetry"], because: "it works on any schema, so on no service of ours" },
     Rule { name: "local-servers", may_use: &[], because: "it starts other people's servers" },
     Rule { name: "local-stack", may_use: &["domain", "layered-config", "local-servers", "migration", "telemetry"], because: "it starts our applications as processes and speaks their contract" },
-    Rule { name: "strangler", may_use: &["layered-config", "local-stack", "migration", "telemetry"], because: "it talks to the gateway over its admin API" },
+    Rule { name: "strangler", may_use: &["comparison", "layered-config", "local-stack", "migration", "telemetry"], because: "it talks to the gateway over its admin API, and runs exported cases by the same comparison" },
     Rule { name: "testkit", may_use: &["local-servers"], because: "tests of every crate stand on it" },
     Rule { name: "xtask", may_use: &[], because: "it must build when nothing else does" },
 ];
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(
             said,
             ["gateway must not depend on domain: it knows nothing of Mini-Lambda; pingora is its runtime. \
-              It may use layered-config, telemetry."]
+              It may use comparison, dry-run, judgement, layered-config, telemetry."]
         );
     }
 

@@ -209,7 +209,7 @@ mod tests {
         let agreement = agreement();
         assert!(!agreement.holds() && agreement.heard(true) && agreement.holds());
         let check = |status, proofs: &[String]| agreement.check(&key(), &token, status, &answer(proofs), "candidate");
-        assert_eq!(check(StatusCode::INTERNAL_SERVER_ERROR, &[proof.clone()]), Ok(()));
+        assert_eq!(check(StatusCode::INTERNAL_SERVER_ERROR, std::slice::from_ref(&proof)), Ok(()));
         assert!(agreement.holds());
 
         assert_eq!(check(StatusCode::BAD_GATEWAY, &[]), Err(Dropped::Unproven));

@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(memory.taken(), 0);
         pass(&mut shadowing, b"0123456789", b"later");
         assert_eq!(memory.taken(), held);
-        let copied = shadowing.finish().ok().expect("it is whole");
+        let copied = shadowing.finish().expect("it is whole");
         assert_eq!(
             (copied.body.bytes().as_ref(), copied.served.body.bytes().as_ref()),
             (&b"0123456789"[..], &b"later"[..])

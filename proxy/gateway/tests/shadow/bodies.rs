@@ -14,7 +14,7 @@ async fn ten_bytes_are_copied_as_ten_after_a_retry() {
     let tries = std::sync::atomic::AtomicUsize::new(0);
     let legacy = RawUpstream::start(move |exchange| {
         assert_eq!(exchange.read_body(10), b"0123456789");
-        let first = tries.fetch_add(1, std::sync::atomic::Ordering::AcqRel) % 2 == 0;
+        let first = tries.fetch_add(1, std::sync::atomic::Ordering::AcqRel).is_multiple_of(2);
         let status = if first { "503 Not Yet" } else { "200 OK" };
         exchange.send(format!("HTTP/1.1 {status}\r\nContent-Length: 12\r\n\r\nanswered 200"));
     });
