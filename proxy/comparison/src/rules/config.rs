@@ -1,7 +1,7 @@
 //! The rules as they are written.
 
 use http::HeaderName;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Pattern, RuleProblem};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 pub const MAX_RULES: usize = 256;
 
 /// How the answers of a route are compared, `[routes.shadow.compare]`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RulesConfig {
     /// Header fields that are compared; no others are.
@@ -38,7 +38,7 @@ impl Default for RulesConfig {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// What it is about; see [`Selector`].
@@ -46,24 +46,24 @@ pub struct RuleConfig {
     /// What it says.
     pub rule: RuleKind,
     /// For `pattern`: a ready one by its name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
     /// For `pattern`: a regular expression that the whole value has to match.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
     /// For `tolerance`: how far apart two numbers may be.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absolute: Option<f64>,
     /// For `tolerance`: the same as a share of the larger one, 0.01 for a hundredth.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative: Option<f64>,
     /// For `rename`: the member's name on the candidate.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
 
 /// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
     /// Whatever is here and below does not count.
@@ -83,7 +83,7 @@ pub enum RuleKind {
 
 /// What is hidden before anything is stored, `[routes.shadow.compare.redact]`. Header fields and
 /// members of the usual names are always hidden; this adds to them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedactionConfig {
     /// Places in bodies of requests and answers.
@@ -98,7 +98,7 @@ pub struct RedactionConfig {
 }
 
 /// What a comparison may cost. A byte-equal body costs none of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// How deep lists and objects may be inside each other.
@@ -151,6 +151,12 @@ impl LimitsConfig {
 }
 
 impl RuleConfig {
+    /// A rule that whatever is at a path does not count.
+    #[must_use]
+    pub fn ignore(path: String) -> Self {
+        Self { path, rule: RuleKind::Ignore, pattern: None, regex: None, absolute: None, relative: None, to: None }
+    }
+
     pub(super) fn selector(&self) -> Result<Selector, RuleProblem> {
         for (key, given, rule) in [
             ("pattern", self.pattern.is_some(), RuleKind::Pattern),
