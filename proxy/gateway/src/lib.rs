@@ -82,8 +82,8 @@ pub use request_host::{HostProblem, canonical_host};
 pub use request_path::{PathParameters, PathProblem, RequestPath};
 pub use resilience::{FailureKind, FailureKinds, FallbackCase, FallbackOn, Resilience, RetryPolicy};
 pub use rollout::{
-    BUCKETS, Bucket, DocumentText, Entry, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RampRecord, Ramping,
-    RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
+    BUCKETS, Bucket, DocumentText, Entry, MAX_IGNORED, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RampRecord,
+    Ramping, RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
 };
 pub use route_table::{
     AmbiguousRoutes, Conditions, Expected, HeaderCondition, HeaderEdits, HeaderProblem, HostPattern,

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use comparison::Selector;
 use layered_config::Problems;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,13 @@ pub enum Change {
         /// The limit; `None` for the configured one, or for no limit of the key's own.
         quota: Option<Quota>,
     },
+    /// A place where the answers of a route's two sides may differ.
+    IgnoreInShadow {
+        /// The route, with two sides and settings for shadowing.
+        route: RouteId,
+        /// The place.
+        place: Selector,
+    },
     /// Another document in place of the whole.
     Document(String),
 }
@@ -74,6 +82,8 @@ pub enum Kind {
     Shadow,
     /// A ramp began, moved or ended.
     Ramp,
+    /// Differences of a route's answers were ignored.
+    Ignore,
     /// Routes were taken back to legacy.
     Rollback,
     /// The whole document was replaced.
@@ -88,12 +98,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Weight,
         Self::Pin,
         Self::Limit,
         Self::Shadow,
         Self::Ramp,
+        Self::Ignore,
         Self::Rollback,
         Self::Apply,
         Self::Undo,
@@ -110,6 +121,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::Shadow => "shadow",
             Self::Ramp => "ramp",
+            Self::Ignore => "ignore",
             Self::Rollback => "rollback",
             Self::Apply => "apply",
             Self::Undo => "undo",
@@ -131,6 +143,7 @@ impl Change {
             Self::Weight { .. } => Kind::Weight,
             Self::Pin { .. } => Kind::Pin,
             Self::SetShadow { .. } => Kind::Shadow,
+            Self::IgnoreInShadow { .. } => Kind::Ignore,
             Self::Limit { .. } => Kind::Limit,
             Self::Ramp { .. } => Kind::Ramp,
             Self::Document(_) => Kind::Apply,
@@ -149,6 +162,9 @@ impl Change {
                 let name = &table.get(*route).name;
                 document.set(name, Weight::from_points(record.state.weight), now.get(*route).epoch);
                 document.set_ramp(name, record);
+            }
+            Self::IgnoreInShadow { route, place } => {
+                document.ignore_in_shadow(&table.get(*route).name, place.as_str());
             }
             Self::Pin { route, key, side: Some(side) } => document.set_pin(&table.get(*route).name, key, *side),
             Self::Pin { route, key, side: None } => {
@@ -174,13 +190,18 @@ impl Change {
             Self::Weight { route, .. }
             | Self::Pin { route, .. }
             | Self::SetShadow { route, .. }
+            | Self::IgnoreInShadow { route, .. }
             | Self::Ramp { route, .. } => table.get(*route),
             Self::Limit { .. } | Self::Document(_) => return Ok(()),
         };
         if !route.sides.is_split() {
             return Err(ChangeError::OneSided(route.name.clone()));
         }
-        let shadows = matches!(self, Self::SetShadow { to, .. } if *to != Weight::NONE);
+        let shadows = match self {
+            Self::SetShadow { to, .. } => *to != Weight::NONE,
+            Self::IgnoreInShadow { .. } => true,
+            _ => false,
+        };
         if shadows && !route.shadowed { Err(ChangeError::NotShadowed(route.name.clone())) } else { Ok(()) }
     }
 }

@@ -6,6 +6,7 @@
 //! percent = 10        # share of keys on the candidate: 0 to 100, two decimals
 //! epoch = 3           # bumped by a rollback
 //! shadow = 25         # share of keys or requests whose copy goes to the other side; none unless given
+//! shadow_ignore = ["$.items[*].at"]  # places where its answers may differ
 //!
 //! [routes.invoke.pins]
 //! "fn-1" = "candidate"            # whatever the percentage; a rollback removes it
@@ -23,6 +24,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use comparison::Selector;
 use layered_config::{Problems, Report};
 use serde::Deserialize;
 
@@ -40,6 +42,9 @@ use crate::{
 /// The most overrides that one policy may have.
 pub const MAX_OVERRIDES: usize = 10_000;
 
+/// The most places of one route at which differences are ignored.
+pub const MAX_IGNORED: usize = 64;
+
 /// What the document says about a route's weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -56,6 +61,7 @@ pub struct Entry {
 pub struct RolloutDocument {
     entries: BTreeMap<RouteId, (Entry, Arc<Pins>)>,
     ramps: BTreeMap<RouteId, RampRecord>,
+    ignored: BTreeMap<RouteId, Arc<[Selector]>>,
     limits: Arc<LiveLimits>,
 }
 
@@ -78,6 +84,8 @@ struct RawEntry {
     #[serde(default)]
     pins: BTreeMap<String, Side>,
     ramp: Option<RawRamp>,
+    #[serde(default)]
+    shadow_ignore: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,13 +130,17 @@ impl RolloutDocument {
         let ramps =
             raw.routes.iter().filter_map(|(name, entry)| Some((routes.by_name(name)?, entry.ramp.as_ref()?.record()?)));
         let ramps = ramps.collect();
+        let ignored = raw.routes.iter().filter_map(|(name, entry)| {
+            let selectors = entry.shadow_ignore.iter().filter_map(|path| Selector::parse(path).ok());
+            Some((routes.by_name(name)?, selectors.collect()))
+        });
         let mut limits = LiveLimits::configured(policies);
         for (name, raw) in &raw.limits {
             if let Some(id) = policies.by_name(name) {
                 limits.set(id, raw.limit(policies.get(id)));
             }
         }
-        Ok(Self { entries: entries.collect(), ramps, limits: Arc::new(limits) })
+        Ok(Self { entries: entries.collect(), ramps, ignored: ignored.collect(), limits: Arc::new(limits) })
     }
 
     /// What the document says about a route's weight.
@@ -147,6 +159,12 @@ impl RolloutDocument {
     #[must_use]
     pub fn ramp(&self, route: RouteId) -> Option<&RampRecord> {
         self.ramps.get(&route)
+    }
+
+    /// Where the answers of a route's two sides may differ.
+    #[must_use]
+    pub fn ignored(&self, route: RouteId) -> Arc<[Selector]> {
+        self.ignored.get(&route).cloned().unwrap_or_default()
     }
 
     /// What every policy allows when the document is in force.
@@ -209,7 +227,21 @@ fn check_routes(
         if let Some(ramp) = &entry.ramp {
             ramp.check(&key(".ramp"), report);
         }
+        check_ignored(&key(".shadow_ignore"), &entry.shadow_ignore, report);
         check_keys(&key(".pins"), &entry.pins, MAX_PINS, report);
+    }
+}
+
+fn check_ignored(key: &str, paths: &[String], report: &mut Report) {
+    if paths.len() > MAX_IGNORED {
+        let message = format!("{} places are more than the {MAX_IGNORED} there may be", paths.len());
+        report.problem(key, message, "say more with one path, such as $..updatedAt, or write rules in the settings");
+    }
+    for (index, path) in paths.iter().enumerate() {
+        if let Err(problem) = Selector::parse(path) {
+            let fix = "write a path such as $.items[*].id, $..updatedAt or headers['etag']";
+            report.problem(&format!("{key}[{index}]"), problem.to_string(), fix);
+        }
     }
 }
 

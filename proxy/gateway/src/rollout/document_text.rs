@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use judgement::Phase;
-use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::{ramp_record::RampRecord, weight::Weight};
 use crate::{decision::Side, limit::Quota};
@@ -55,6 +55,20 @@ impl DocumentText {
             replace(entry, "percent", percent_value(Weight::NONE));
         }
         replace(entry, "shadow", percent_value(share));
+    }
+
+    /// Lets the answers of a route's two sides differ at this place. A route that the document does not name yet
+    /// stays on legacy.
+    pub fn ignore_in_shadow(&mut self, route: &str, path: &str) {
+        let entry = self.route(route);
+        if entry.get("percent").is_none() {
+            replace(entry, "percent", percent_value(Weight::NONE));
+        }
+        match entry.get_mut("shadow_ignore").and_then(Item::as_array_mut) {
+            Some(paths) if paths.iter().any(|known| known.as_str() == Some(path)) => {}
+            Some(paths) => paths.push(path),
+            None => replace(entry, "shadow_ignore", Value::Array(Array::from_iter([path]))),
+        }
     }
 
     /// Raises the epochs that the document gives, where these are higher.

@@ -10,7 +10,7 @@ mod snapshot;
 mod weight;
 
 pub use bucket::{BUCKETS, Bucket};
-pub use document::{Entry, MAX_OVERRIDES, RolloutDocument};
+pub use document::{Entry, MAX_IGNORED, MAX_OVERRIDES, RolloutDocument};
 pub use document_text::DocumentText;
 pub use pins::{MAX_KEY_BYTES, MAX_PINS, Pins};
 pub use ramp_record::{RampRecord, Ramping};

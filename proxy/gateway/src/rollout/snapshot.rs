@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use comparison::Selector;
+
 use super::{document::RolloutDocument, pins::Pins, ramp_record::Ramping, weight::Weight};
 use crate::{
     limit::{LiveLimits, Policies},
@@ -33,6 +35,8 @@ struct Parts {
     routes: Box<[RouteState]>,
     /// The share of each route that is shadowed.
     shadows: Box<[Weight]>,
+    /// Where the answers of each route's two sides may differ.
+    ignored: Box<[Arc<[Selector]>]>,
     pins: Box<[Arc<Pins>]>,
     limits: Arc<LiveLimits>,
     ramps: Box<[Option<Arc<Ramping>>]>,
@@ -46,6 +50,7 @@ impl Snapshot {
         let parts = Parts {
             routes: vec![state; table.len()].into(),
             shadows: vec![Weight::NONE; table.len()].into(),
+            ignored: vec![Arc::default(); table.len()].into(),
             pins: vec![Arc::default(); table.len()].into(),
             limits: Arc::new(LiveLimits::configured(policies)),
             ramps: vec![None; table.len()].into(),
@@ -74,6 +79,7 @@ impl Snapshot {
                 }
             };
             parts.shadows[index] = document.get(id).map_or(Weight::NONE, |entry| entry.shadow);
+            parts.ignored[index] = document.ignored(id);
             parts.pins[index] = document.pins(id);
             parts.ramps[index] = document.ramp(id).map(|record| {
                 let ramping = Ramping { record: record.clone(), asked: parts.routes[index].weight };
@@ -141,6 +147,12 @@ impl Snapshot {
     #[must_use]
     pub fn shadow(&self, route: RouteId) -> Weight {
         self.parts.shadows[route.0]
+    }
+
+    /// Where the answers of a route's two sides may differ, besides what its rules say.
+    #[must_use]
+    pub fn shadow_ignored(&self, route: RouteId) -> &Arc<[Selector]> {
+        &self.parts.ignored[route.0]
     }
 
     /// The pinned keys of a route.
