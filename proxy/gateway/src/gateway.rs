@@ -322,7 +322,8 @@ impl Gateway {
         if let (Some(shadow), Some(shadowing), Some(routed)) = (&self.shadow, ctx.shadow.take(), ctx.routed.take()) {
             let by_client = |error: &Error| *error.esource() == ErrorSource::Downstream && ctx.refusal.is_none();
             let spoilt = error.map(|error| if by_client(error) { Spoilt::ClientGone } else { Spoilt::NotServed });
-            shadow.ended(shadowing, Ended { route: routed.route, decision: routed.decision, trace: ctx.trace, spoilt });
+            shadow
+                .ended(shadowing, &Ended { route: routed.route, decision: routed.decision, trace: ctx.trace, spoilt });
         }
     }
 

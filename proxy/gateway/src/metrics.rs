@@ -142,6 +142,12 @@ pub mod names {
     pub const SHADOW_DURATION: &str = "gateway_shadow_duration_seconds";
     /// Bytes held by copies and their answers.
     pub const SHADOW_BYTES: &str = "gateway_shadow_bytes";
+    /// Mismatches that were stored.
+    pub const MISMATCHES_STORED: &str = "gateway_mismatches_stored_total";
+    /// Mismatches that found no room and were not stored; their clusters were counted.
+    pub const MISMATCHES_DROPPED: &str = "gateway_mismatches_dropped_total";
+    /// 1 while the store of mismatches takes what it is given.
+    pub const MISMATCH_STORE_UP: &str = "gateway_mismatch_store_up";
     /// Requests sent to legacy once more, by route and outcome.
     pub const SHADOW_NOISE: &str = "gateway_shadow_noise_total";
     /// 1 while an upstream agrees to dry runs.

@@ -168,7 +168,7 @@ impl Parts {
         control.recall().register(prometheus::default_registry())?;
         let control = Arc::new(control);
         let judge = Judge::new(ramps.clone(), control.clone());
-        let shadow = Shadow::start(config, control.table(), &upstreams, judge, prometheus::default_registry())?;
+        let shadow = Shadow::start(config, &control, &upstreams, judge, prometheus::default_registry())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;
@@ -230,6 +230,7 @@ impl Parts {
             upstreams: self.upstreams.clone(),
             only_candidate: self.only_candidate.clone(),
             ramps: self.ramps.clone(),
+            shadow: self.shadow.clone(),
             started_at: Utc::now(),
             started: Instant::now(),
             upgrades,

@@ -14,6 +14,7 @@ mod fallback;
 mod files;
 mod key_body;
 mod limits;
+mod mismatches;
 mod only_candidate;
 mod properties;
 mod protocols;

@@ -12,6 +12,7 @@ mod limits;
 mod pins;
 mod ramps;
 mod rollout;
+mod shadow;
 mod tls_listener;
 mod tokens;
 mod upgrade;
@@ -44,6 +45,7 @@ use crate::{
     only_candidate::OnlyCandidate,
     ramp::Ramps,
     request_context::InFlight,
+    shadow::Shadow,
     tls::{self, Certificates},
     upgrade::UpgradeRequests,
     upstream::Upstreams,
@@ -77,6 +79,7 @@ pub(crate) struct AdminState {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) only_candidate: Arc<OnlyCandidate>,
     pub(crate) ramps: Arc<Ramps>,
+    pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
     pub(crate) upgrades: UpgradeRequests,
@@ -137,6 +140,10 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/limits", get(limits::list))
         .route("/api/v1/limits/{policy}", put(limits::set).delete(limits::unset))
         .route("/api/v1/limits/{policy}/overrides/{key}", put(limits::set_override).delete(limits::unset_override))
+        .route("/api/v1/shadow", get(shadow::report))
+        .route("/api/v1/shadow/mismatches", get(shadow::list))
+        .route("/api/v1/shadow/mismatches/{id}", get(shadow::show))
+        .route("/api/v1/shadow/ignore", post(shadow::ignore))
         .route("/api/v1/rollback", post(changes::roll_back_all))
         .route("/api/v1/upgrade", post(upgrade::upgrade))
         .route("/api/v1/undo", post(rollout::undo))

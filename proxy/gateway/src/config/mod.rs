@@ -6,6 +6,7 @@ mod guard;
 mod http2;
 mod jwt;
 mod limits;
+mod mismatches;
 mod ramp;
 mod retries;
 mod rollout;
@@ -33,6 +34,7 @@ pub use guard::GuardConfig;
 pub use http2::Http2Config;
 pub use jwt::JwtConfig;
 pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
+pub use mismatches::{MismatchStore, MismatchesConfig};
 pub use ramp::{NoDataConfig, RampConfig, RampGateConfig, RampStepConfig};
 pub use retries::RetriesConfig;
 pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
@@ -255,6 +257,7 @@ impl Config {
         config.limits.relative_to(folder);
         config.access_log.file = folder.join(&config.access_log.file);
         config.auth.resolve(folder);
+        config.shadow.mismatches.relative_to(folder);
         for tls in [&mut config.http.tls, &mut config.admin.tls].into_iter().flatten() {
             tls.resolve(folder);
         }

@@ -8,7 +8,7 @@ use http::Method;
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use serde::Deserialize;
 
-use super::RouteConfig;
+use super::{MismatchesConfig, RouteConfig};
 
 /// What all shadowed routes share. It bounds what copies may cost, whatever the other side does.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +30,8 @@ pub struct ShadowConfig {
     pub noise_percent: f64,
     /// What proves dry runs: the same as the services have, at least 32 bytes.
     pub dry_run_secret: Secret,
+    /// What is kept of answers that differ.
+    pub mismatches: MismatchesConfig,
     /// How often a service that has not agreed to dry runs is asked, and one that has is asked again.
     pub dry_run_interval: HumanDuration,
 }
@@ -44,6 +46,7 @@ impl Default for ShadowConfig {
             nice: 5,
             noise_percent: 2.0,
             dry_run_secret: Secret::default(),
+            mismatches: MismatchesConfig::default(),
             dry_run_interval: HumanDuration::from_secs(30),
         }
     }
@@ -102,6 +105,7 @@ impl Validate for ShadowConfig {
                 report.problem(key, "nothing could be shadowed", "write 1 or more, or set no route's share");
             }
         }
+        report.nested("mismatches", |report| self.mismatches.validate(report));
         if self.nice > 19 {
             report.problem("nice", "no thread can give way more than 19", "write a number from 0 to 19");
         }

@@ -51,6 +51,7 @@ pub use history::{HistoryError, Plan, RouteMove};
 pub(crate) use metrics::ControlMetrics;
 pub use rollback::Rollback;
 pub use start::StartError;
+pub(crate) use store::connect;
 pub use store::{FileError, HistoryQuery, StoreError};
 pub use watcher::Watcher;
 pub(crate) use watcher::on_blocking_thread;

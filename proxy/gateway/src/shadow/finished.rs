@@ -6,10 +6,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use comparison::{Comparison, Difference};
+use comparison::{Answer, Comparison, Difference, Rules};
+use pingora::http::RequestHeader;
 use telemetry::TraceContext;
 
-use super::{ShadowedRoute, outcome::Outcome};
+use super::{
+    ShadowedRoute,
+    outcome::Outcome,
+    store::{Evidence, Mismatch, Mismatches},
+};
 use crate::decision::Side;
 
 /// How many differences a line of the log names.
@@ -18,7 +23,12 @@ const LOGGED_DIFFERENCES: usize = 3;
 /// A request whose two answers have been compared.
 pub(super) struct Finished<'a> {
     pub(super) route: &'a ShadowedRoute,
+    /// What it was compared by.
+    pub(super) rules: &'a Rules,
     pub(super) served_by: Side,
+    pub(super) request: (&'a RequestHeader, &'a [u8]),
+    /// Of legacy, then of the candidate.
+    pub(super) answers: [Answer<'a>; 2],
     pub(super) comparison: &'a Comparison,
     /// The span of the request that was served, then that of its copy.
     pub(super) spans: [TraceContext; 2],
@@ -26,8 +36,11 @@ pub(super) struct Finished<'a> {
 
 impl Finished<'_> {
     /// Tells everyone. On the threads of shadowing, so nobody's request waits for it.
-    pub(super) fn hand_on(&self) -> Outcome {
+    pub(super) fn hand_on(&self, mismatches: &Mismatches) -> Outcome {
         let outcome = Outcome::from(self.comparison.outcome);
+        if outcome == Outcome::Different {
+            mismatches.keep(self.mismatch(mismatches.body_limit()));
+        }
         if outcome == Outcome::Different
             && let Some(unsaid) = self.route.mismatches.may_say(SystemTime::now())
         {
@@ -39,6 +52,25 @@ impl Finished<'_> {
             );
         }
         outcome
+    }
+
+    fn mismatch(&self, body_limit: usize) -> Mismatch {
+        let ((head, body), [legacy, candidate], [served, copied]) = (self.request, self.answers, self.spans);
+        let evidence = Evidence {
+            route: &self.route.name,
+            template: &self.route.template,
+            served_by: self.served_by.as_str(),
+            trace_id: served.trace_id().to_string(),
+            span_ids: [served.span_id().to_string(), copied.span_id().to_string()],
+            method: head.method.as_str(),
+            target: head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+            headers: &head.headers,
+            body,
+            legacy,
+            candidate,
+            comparison: self.comparison,
+        };
+        Mismatch::of(evidence, self.rules, body_limit)
     }
 }
 

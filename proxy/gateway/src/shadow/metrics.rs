@@ -95,6 +95,10 @@ impl RouteMetrics {
         self.outcomes[outcome.index()].inc();
     }
 
+    pub(super) fn counted(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome.index()].get()
+    }
+
     pub(super) fn answered(&self, side: Side, seconds: f64) {
         self.duration[side.index()].observe(seconds);
     }

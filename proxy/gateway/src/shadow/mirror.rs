@@ -75,8 +75,19 @@ impl Job {
         // A defect in comparing must cost one outcome, and nothing else.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let masks = route.noise.masks(SystemTime::now());
-            let comparison = compare(&route.rules, &masks, &legacy.answer(), &candidate.answer());
-            Finished { route: &route, served_by, comparison: &comparison, spans: [trace, span] }.hand_on()
+            let rules = route.rules_now(&shared.control.snapshot());
+            let comparison = compare(&rules, &masks, &legacy.answer(), &candidate.answer());
+            let Message { head, body } = &copy.message;
+            let finished = Finished {
+                route: &route,
+                rules: &rules,
+                served_by,
+                request: (head, body),
+                answers: [legacy.answer(), candidate.answer()],
+                comparison: &comparison,
+                spans: [trace, span],
+            };
+            finished.hand_on(&shared.mismatches)
         }));
         let outcome = outcome.unwrap_or(Outcome::Dropped(Dropped::Failed));
         if let Outcome::Equal | Outcome::Different = outcome {

@@ -23,7 +23,9 @@ mod metrics;
 mod mirror;
 mod noise;
 mod outcome;
+mod report;
 mod sampling;
+mod store;
 mod tee;
 mod workers;
 
@@ -37,18 +39,19 @@ use std::{
 };
 
 use ::dry_run::Key;
-use comparison::{NoiseSettings, Rules};
+use comparison::{NoiseSettings, Rules, RulesConfig};
 use pingora::connectors::{ConnectorOptions, http::Connector};
 use prometheus::Registry;
 use telemetry::TraceContext;
 
 use crate::{
     config::{Config, shadowed_routes},
+    control::Control,
     decision::{RouteDecision, Side},
     ramp::Judge,
     request_context::InFlightCount,
     rollout::Weight,
-    route_table::{RouteId, RouteTable, Sides, UpstreamId},
+    route_table::{RouteId, Sides, UpstreamId},
     run::RunError,
     upstream::Upstreams,
 };
@@ -61,6 +64,8 @@ use noise::Noise;
 use outcome::{Dropped, Outcome};
 pub(crate) use sampling::Asked;
 use sampling::Sampling;
+use store::Mismatches;
+pub(crate) use store::StoreError as MismatchStoreError;
 pub(crate) use tee::Shadowing;
 use tee::Tee;
 use workers::Workers;
@@ -84,6 +89,8 @@ struct Shared {
     sides: Box<[ReceivingSide]>,
     dry_run_key: Option<Key>,
     judge: Judge,
+    control: Arc<Control>,
+    mismatches: Mismatches,
     /// The share of copies that legacy is asked once more, from 0 to 1.
     noise_share: f64,
 }
@@ -105,7 +112,11 @@ struct ShadowedRoute {
     sampling: Sampling,
     body_limit: usize,
     timeout: Duration,
+    /// Of the path.
+    template: String,
     rules: Rules,
+    /// What `rules` was made of.
+    rules_config: RulesConfig,
     noise: Noise,
     mismatches: MismatchLog,
     metrics: Arc<RouteMetrics>,
@@ -145,7 +156,7 @@ impl Shadow {
     /// When the system has no threads left, or there are metrics of these names already.
     pub(crate) fn start(
         config: &Config,
-        table: &RouteTable,
+        control: &Arc<Control>,
         upstreams: &Arc<Upstreams>,
         judge: Judge,
         registry: &Registry,
@@ -157,7 +168,8 @@ impl Shadow {
         let memory = Pool::new(config.shadow.max_bytes.as_usize());
         let families = Families::register(registry, &memory)?;
         let agreements = dry_run::Families::register(registry)?;
-        let routes = table.iter().map(|(id, route)| {
+        let mismatches = Mismatches::start(&config.shadow.mismatches, &config.rollout.postgres, registry)?;
+        let routes = control.table().iter().map(|(id, route)| {
             let Sides::Both { legacy, candidate, .. } = route.sides else { return None };
             let config = settings.get(route.name.as_str())?;
             Some(Arc::new(ShadowedRoute {
@@ -169,7 +181,9 @@ impl Shadow {
                 sampling: Sampling::new(config, &route.salt),
                 body_limit: config.body_limit.as_usize(),
                 timeout: config.timeout.get(),
+                template: route.template.as_str().to_owned(),
                 rules: Rules::compile(&config.compare).ok()?,
+                rules_config: config.compare.clone(),
                 noise: Noise::new(NoiseSettings::default()),
                 mismatches: MismatchLog::default(),
                 metrics: Arc::new(families.of(&route.name)),
@@ -189,6 +203,8 @@ impl Shadow {
             sides: sides.collect(),
             dry_run_key: config.shadow.dry_run_key(),
             judge,
+            control: control.clone(),
+            mismatches,
             noise_share: config.shadow.noise_percent / 100.0,
         });
         let workers = Workers::start(config.shadow.threads, config.shadow.nice)?;
@@ -236,14 +252,14 @@ impl Shadow {
     }
 
     /// Counts a request that has ended, or sends its copy. Never waits.
-    pub(crate) fn ended(&self, shadowing: Shadowing, ended: Ended) {
+    pub(crate) fn ended(&self, shadowing: Shadowing, ended: &Ended) {
         let Some(route) = &self.routes[ended.route.index()] else { return };
         if let Err(outcome) = self.dispatch(route, shadowing, ended) {
             route.metrics.count(outcome);
         }
     }
 
-    fn dispatch(&self, route: &Arc<ShadowedRoute>, shadowing: Shadowing, ended: Ended) -> Result<(), Outcome> {
+    fn dispatch(&self, route: &Arc<ShadowedRoute>, shadowing: Shadowing, ended: &Ended) -> Result<(), Outcome> {
         if let Some(spoilt) = ended.spoilt
             && let Shadowing::Copying(_) = shadowing
         {
@@ -285,5 +301,6 @@ impl Shadow {
             tracing::warn!(left, "copies were dropped because the gateway stops");
         }
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        self.shared.mismatches.stop();
     }
 }

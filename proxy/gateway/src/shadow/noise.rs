@@ -36,6 +36,12 @@ impl Noise {
         learner.observe(rules, first, again, now);
     }
 
+    /// How many pairs were learnt from, and how often a path found no room.
+    pub(super) fn learnt(&self) -> (u64, u64) {
+        let learner = self.learner.lock().unwrap_or_else(PoisonError::into_inner);
+        (learner.pairs(), learner.crowded())
+    }
+
     /// The masks that hold now. They end by themselves, also when nothing more is learnt.
     pub(super) fn masks(&self, now: SystemTime) -> Arc<Masks> {
         let made = self.masks.load();

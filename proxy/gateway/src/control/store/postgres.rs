@@ -197,7 +197,8 @@ pub(in crate::control) fn channel(config: &PostgresConfig) -> String {
     format!("{}_rollout", config.schema)
 }
 
-async fn connect(config: &PostgresConfig, migrated: &mut bool) -> Result<PgConnection, StoreError> {
+/// Connects, and brings the schema up to date unless that was done.
+pub(crate) async fn connect(config: &PostgresConfig, migrated: &mut bool) -> Result<PgConnection, StoreError> {
     let options = options(config)?;
     let mut connection = within(config.connect_timeout.get(), options.connect()).await?;
     if !*migrated {
