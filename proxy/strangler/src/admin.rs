@@ -3,7 +3,7 @@
 pub(crate) mod limits;
 pub(crate) mod ramps;
 pub(crate) mod rollout;
-mod shadow;
+pub(crate) mod shadow;
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ mod stack;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use arguments::{ApiKeyCommand, Arguments, Command, DbCommand, shadow::ShadowCommand};
+use arguments::{ApiKeyCommand, Arguments, Command, DbCommand};
 use clap::{Parser as _, error::ErrorKind};
 use output::{Output, Refused};
 
@@ -54,7 +54,6 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Ramp(command) => command::ramp::run(&connect()?, command, output).await,
             Command::Pin(change) => command::pin::pin(&connect()?, change, output).await,
             Command::Unpin(change) => command::pin::unpin(&connect()?, change, output).await,
-            Command::Shadow(ShadowCommand::Set(change)) => command::shadow::set(&connect()?, change, output).await,
             Command::Limits => command::limit::list(&connect()?, output).await,
             Command::Limit(change) => command::limit::set(&connect()?, change, output).await,
             Command::Plan { file } => command::plan::run(&connect()?, &file, output).await,
@@ -63,6 +62,7 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Undo(change) => command::undo::run(&connect()?, change, output).await,
             Command::Upgrade => command::upgrade::run(&connect()?, output).await,
             Command::Status(options) => command::status::run(&connect()?, options, output).await,
+            Command::Shadow(asked) => command::shadow::run(connect, asked, output).await,
             Command::Db(DbCommand::Plan(target)) => command::db::plan(target, output).await,
             Command::Db(DbCommand::Apply(target)) => command::db::apply(target, output).await,
             Command::Db(DbCommand::Remove { target, confirm }) => command::db::remove(target, confirm, output).await,

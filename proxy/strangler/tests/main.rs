@@ -3,6 +3,7 @@
 
 mod ramps;
 mod rollout;
+mod shadow;
 
 use std::process::{Command, Output};
 
