@@ -23,7 +23,7 @@ use crate::{
     control::Control,
     forwarding, http_rules, key_body,
     limit::Limiter,
-    listener::Draining,
+    listener::{Draining, head_was_read},
     metrics::{Metrics, RequestEnd},
     ramp::{Observed, Ramps},
     refusal::Refusal,
@@ -63,6 +63,8 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
+        // pingora asks for a context when it has read the head of a request.
+        head_was_read();
         RequestContext::new(self.in_flight.enter())
     }
 

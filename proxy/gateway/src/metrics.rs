@@ -37,6 +37,8 @@ pub mod names {
     pub const CONNECTIONS_OPEN: &str = "gateway_connections_open";
     /// Connections that the system could not give.
     pub const ACCEPTS_FAILED: &str = "gateway_accepts_failed_total";
+    /// Connections that were closed because the head of a request was not complete in time.
+    pub const REQUEST_HEADS_TIMED_OUT: &str = "gateway_request_heads_timed_out_total";
     /// Connections that ended before TLS was agreed on, by cause.
     pub const TLS_HANDSHAKES_FAILED: &str = "gateway_tls_handshakes_failed_total";
     /// When a certificate in force expires, in seconds since 1970, by listener and file.

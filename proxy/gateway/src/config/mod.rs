@@ -113,6 +113,9 @@ pub struct HttpConfig {
     pub body_limit: ByteSize,
     /// The longest all header lines of a request may be together.
     pub header_limit: ByteSize,
+    /// The longest a client may take for the head of an HTTP/1 request, in all: of the first from when
+    /// the connection is there, of each further one on top of `keepalive_timeout`.
+    pub header_timeout: HumanDuration,
     /// How long the gateway waits for the next bytes of a request that has begun.
     pub read_timeout: HumanDuration,
     /// How long the gateway waits for a client to take bytes of an answer.
@@ -145,6 +148,7 @@ impl Default for HttpConfig {
             idle_grace: HumanDuration::from_secs(1),
             body_limit: ByteSize::from_mib(64),
             header_limit: ByteSize::from_kib(64),
+            header_timeout: HumanDuration::from_secs(30),
             read_timeout: HumanDuration::from_secs(60),
             write_timeout: HumanDuration::from_secs(60),
             keepalive_timeout: HumanDuration::from_secs(60),
@@ -177,6 +181,7 @@ impl Validate for HttpConfig {
         report.nested("http2", |report| self.http2.validate(report));
         for (key, duration) in [
             ("drain_deadline", self.drain_deadline),
+            ("header_timeout", self.header_timeout),
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),
         ] {

@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     Bound,
     client_stream::ClientStream,
+    head_deadline::{Connection, HeadDeadlines},
     metrics::{ConnectionMetrics, OpenConnection, Places},
 };
 use crate::gateway::Gateway;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) proxy: Arc<HttpProxy<Gateway>>,
     pub(super) places: Places,
     pub(super) metrics: ConnectionMetrics,
+    pub(super) head_deadlines: HeadDeadlines,
     /// Turns true when clients are to be told that the gateway is going.
     pub(super) drain: ShutdownWatch,
 }
@@ -86,9 +88,8 @@ fn spawn(tcp: TcpStream, peer: SocketAddr, open: OpenConnection, greeting: &Arc<
             Ok(stream) => greeting.greet(stream, &shared.metrics).await,
             Err(_) => return,
         };
-        let mut next = stream;
-        while let Some(stream) = next {
-            next = shared.proxy.process_new(stream, &shared.drain).await;
+        if let Some(stream) = stream {
+            Connection::new(shared.clone()).process_new(stream, &shared.drain).await;
         }
     });
 }

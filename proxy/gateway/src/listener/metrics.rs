@@ -12,6 +12,7 @@ pub(crate) struct ConnectionMetrics {
     open: IntGauge,
     pub(super) handshakes_failed: IntCounter,
     pub(super) handshakes_timed_out: IntCounter,
+    pub(super) heads_timed_out: IntCounter,
     pub(super) accepts_failed: IntCounter,
 }
 
@@ -22,17 +23,23 @@ impl ConnectionMetrics {
             Opts::new(names::TLS_HANDSHAKES_FAILED, "Connections that ended before TLS was agreed on, by cause"),
             &["cause"],
         )?;
+        let heads_timed_out = IntCounter::new(
+            names::REQUEST_HEADS_TIMED_OUT,
+            "Connections that were closed because the head of a request was not complete in time",
+        )?;
         let accepts_failed = IntCounter::new(
             names::ACCEPTS_FAILED,
             "Connections that the system could not give, most often for want of file descriptors",
         )?;
         registry.register(Box::new(open.clone()))?;
         registry.register(Box::new(handshakes.clone()))?;
+        registry.register(Box::new(heads_timed_out.clone()))?;
         registry.register(Box::new(accepts_failed.clone()))?;
         Ok(Self {
             open,
             handshakes_failed: handshakes.with_label_values(&["refused"]),
             handshakes_timed_out: handshakes.with_label_values(&["timeout"]),
+            heads_timed_out,
             accepts_failed,
         })
     }

@@ -8,6 +8,7 @@
 mod accept;
 mod client_stream;
 mod draining;
+mod head_deadline;
 mod metrics;
 mod public;
 mod service;
@@ -20,6 +21,7 @@ use std::{
 
 pub(crate) use accept::Endpoint;
 pub(crate) use draining::Draining;
+pub(crate) use head_deadline::head_was_read;
 pub(crate) use metrics::ConnectionMetrics;
 pub(crate) use public::endpoints;
 pub(crate) use service::{Drain, PublicListeners};

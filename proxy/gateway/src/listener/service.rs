@@ -16,7 +16,7 @@ use pingora::{
 };
 use tokio::{sync::watch, task::JoinSet, time};
 
-use super::{ConnectionMetrics, Draining, Endpoint, accept::Shared, metrics::Places};
+use super::{ConnectionMetrics, Draining, Endpoint, accept::Shared, head_deadline::HeadDeadlines, metrics::Places};
 use crate::{
     config::HttpConfig,
     gateway::Gateway,
@@ -70,7 +70,9 @@ impl PublicListeners {
         proxy.server_options = Some(server_options(config));
         let (tell, told) = watch::channel(false);
         let places = Places::new(config.max_connections, &metrics);
-        let shared = Arc::new(Shared { proxy: Arc::new(proxy), places, metrics, drain: told });
+        let first = config.header_timeout.get();
+        let head_deadlines = HeadDeadlines { first, next: config.keepalive_timeout.get() + first };
+        let shared = Arc::new(Shared { proxy: Arc::new(proxy), places, metrics, head_deadlines, drain: told });
         let idle_grace = config.idle_grace.get();
         Self { endpoints, shared, idle_grace, tell, drain, admin_address, readiness: Some(readiness) }
     }

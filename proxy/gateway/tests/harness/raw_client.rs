@@ -1,7 +1,7 @@
 //! A client that sends bytes as they are and reads answers strictly.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -97,9 +97,12 @@ impl RawClient {
         Some(self.bytes.drain(..length).collect())
     }
 
-    /// Whether the gateway closes without another byte.
+    /// Whether the gateway closes without another byte. A connection that only stays silent is open.
     pub fn is_closed(&mut self) -> bool {
-        self.read_until(|bytes| (!bytes.is_empty()).then_some(0)).is_none()
+        let mut byte = [0];
+        let read = self.stream.read(&mut byte);
+        let silent = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        self.bytes.is_empty() && !matches!(&read, Ok(1..)) && !read.is_err_and(|error| silent(&error))
     }
 
     fn line(&mut self) -> Option<String> {

@@ -1,11 +1,15 @@
 //! HTTP/1.1 beyond a plain request: RFC 9110, sections 9, 10.1.1 and 15, RFC 9112, section 9.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
-use super::gateway;
+use super::{blocking, gateway};
 use crate::harness::{RawClient, RawUpstream};
 
 const EXPECTING: &str = "POST /files/x HTTP/1.1\r\nHost: site\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
@@ -129,4 +133,41 @@ fn an_upstream_that_refuses_websocket_is_an_answer_like_others() {
     let upgrade = "GET /files/x HTTP/1.1\r\nHost: site\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let answer = client.send(upgrade).answer(false).unwrap();
     assert_eq!((answer.status, answer.body.as_slice()), (403, b"no".as_slice()));
+}
+
+/// Sends one byte every 20 ms until the gateway has had enough.
+fn drip(client: &mut RawClient, bytes: &[u8]) {
+    for byte in bytes {
+        client.send([*byte]);
+        // What is tested is a client that takes its time.
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_a_head_that_comes_byte_by_byte_does_not_keep_its_connection() {
+    let upstream = RawUpstream::start(|exchange| {
+        let body = if exchange.header.starts_with("POST") { exchange.read_body(40) } else { Vec::new() };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        exchange.send([head.as_bytes(), &body].concat());
+    });
+    let gateway = gateway(&upstream, "header_timeout = \"400ms\"\nkeepalive_timeout = \"1s\"");
+    let address = gateway.http;
+    let slow = blocking(move || {
+        let endless = "GET /files/x HTTP/1.1\r\nHost: site\r\nx-long: ".to_owned() + &"a".repeat(60);
+        let mut first = RawClient::connect(address);
+        drip(&mut first, endless.as_bytes());
+        assert!(first.is_closed(), "the first head of a connection");
+        let mut second = RawClient::connect(address);
+        assert_eq!(second.send(get("x")).answer(false).unwrap().status, 200);
+        drip(&mut second, endless.as_bytes());
+        assert!(second.is_closed(), "a later head");
+        // A body has no such deadline: it may be an upload over a thin line.
+        let mut upload = RawClient::connect(address);
+        upload.send("POST /files/x HTTP/1.1\r\nHost: site\r\nContent-Length: 40\r\n\r\n");
+        drip(&mut upload, &[b'b'; 40]);
+        assert_eq!(upload.answer(false).unwrap().body, [b'b'; 40]);
+    });
+    slow.await;
+    assert!(gateway.metrics().await.contains("gateway_request_heads_timed_out_total 2"));
 }
