@@ -4,7 +4,7 @@ pub(crate) mod limits;
 pub(crate) mod ramp;
 pub(crate) mod shadow;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -54,6 +54,14 @@ pub(crate) enum Command {
     Dev(DevArguments),
     /// Show a migration: real functions under steady traffic, moved from legacy to candidate and back
     Demo(DemoArguments),
+    /// Hand requests on to a candidate and, when told to, alter its answers; a part of `demo`
+    #[command(hide = true)]
+    FlawedCandidate {
+        /// Where to listen
+        listen: SocketAddr,
+        /// The candidate
+        candidate: SocketAddr,
+    },
     /// Check a gateway's settings and rollout file, and name every problem
     Validate {
         /// The gateway's settings

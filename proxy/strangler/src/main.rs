@@ -46,6 +46,7 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
         match arguments.command {
             Command::Dev(options) => command::dev::run(options, &arguments.connection, output).await,
             Command::Demo(options) => command::demo::run(options, &arguments.connection, output).await,
+            Command::FlawedCandidate { listen, candidate } => command::demo::flawed_candidate(listen, candidate).await,
             Command::Validate { config } => command::validate::run(&config, output).await,
             Command::Doctor => command::doctor::run(&arguments.connection, output),
             Command::Routes => command::routes::run(&connect()?, output).await,

@@ -3,6 +3,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `flawed_candidate` | the process that plants a defect |
+//! | `defect` | finding it: by the shadow, then by the guard |
 //! | `functions` | the functions that are created, their events and what each must answer |
 //! | `platform` | a client of Mini-Lambda's REST API, through the gateway |
 //! | `rollout_file` | editing percentages as a person would |
@@ -11,6 +13,8 @@
 //! | `scenario` | the steps, and the checks that make it fail |
 //! | `screen` | the live table and the summary |
 
+mod defect;
+mod flawed_candidate;
 mod functions;
 mod platform;
 mod rollout_file;
@@ -21,6 +25,7 @@ mod traffic;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use flawed_candidate::serve as serve_flawed_candidate;
 pub use scenario::{Summary, run};
 pub use screen::Screen;
 
@@ -31,6 +36,8 @@ pub struct Target {
     pub gateway: String,
     /// Address of its admin API.
     pub admin: String,
+    /// Address of the process that plants the defect.
+    pub flawed_candidate: String,
     /// Token for the admin API.
     pub token: String,
     /// The rollout document that the gateway watches.

@@ -11,7 +11,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Target, functions::Kind};
+use super::{Target, flawed_candidate::SWITCH_PATH, functions::Kind};
 
 /// The header by which the gateway says which side served a request.
 const SERVED_BY: &str = "x-served-by";
@@ -95,6 +95,31 @@ impl Platform {
         let done: RolledBack = answer.json().await?;
         ensure!(done.persisted, "the rollback is in force but was not written to the rollout file");
         Ok(())
+    }
+
+    /// Plants the defect, or takes it out.
+    pub(super) async fn set_defect(&self, planted: bool) -> anyhow::Result<()> {
+        let url = format!("{}{SWITCH_PATH}", self.target.flawed_candidate);
+        let answer = self.client.put(url).body(planted.to_string()).send().await?;
+        ensure!(answer.status().is_success(), "the defect's switch was answered {}", answer.status());
+        Ok(())
+    }
+
+    /// How many answers of a route the shadow has compared with this outcome.
+    pub(super) async fn compared(&self, route: &str, outcome: &str) -> anyhow::Result<u64> {
+        let text = self.client.get(format!("{}/metrics", self.target.admin)).send().await?.text().await?;
+        let has = |line: &&str, label: &str, value: &str| line.contains(&format!("{label}=\"{value}\""));
+        let lines = text.lines().filter(|line| line.starts_with("gateway_shadow_requests_total{"));
+        let lines = lines.filter(|line| has(line, "route", route) && has(line, "outcome", outcome));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
+
+    /// Who made the last change of the rollout, and why.
+    pub(super) async fn last_change(&self) -> anyhow::Result<(String, String)> {
+        let url = format!("{}/api/v1/history?limit=1", self.target.admin);
+        let log: Value = self.client.get(url).bearer_auth(&self.target.token).send().await?.json().await?;
+        let text = |key: &str| log["entries"][0][key].as_str().unwrap_or_default().to_owned();
+        Ok((text("actor"), text("reason")))
     }
 
     /// The percentage in force for each route that has two sides.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Pace, Screen, Target,
+    defect::{self, Found},
     functions::KINDS,
     platform::{Platform, Side},
     rollout_file,
@@ -21,7 +22,7 @@ use super::{
 
 /// The routes that move: their keys are function ids, and they share a salt, so that a function is
 /// called and read on the same side.
-const MOVING_ROUTES: [&str; 3] = ["invoke", "function", "executions"];
+pub(super) const MOVING_ROUTES: [&str; 3] = ["invoke", "function", "executions"];
 
 /// How far the observed share of keys may lie from the one asked for, in percentage points.
 const SHARE_TOLERANCE: f64 = 3.0;
@@ -53,6 +54,8 @@ pub(super) struct StepResult {
 /// What the whole demonstration showed.
 pub struct Summary {
     pub(super) steps: Vec<StepResult>,
+    /// What became of the defective candidate.
+    pub(super) found: Found,
     /// Keys that were on the candidate at 10 %, and those of them still there at 50 %.
     pub(super) kept: (usize, usize),
     /// Requests that were begun after the rollback had returned and went to the candidate.
@@ -71,9 +74,9 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
     let (sender, samples) = mpsc::unbounded_channel();
     let traffic = Traffic::start(&platform, &functions, pace, sender);
     let mut stage = Stage { target, platform, pace, screen, samples, rolled_back: None, after_rollback: 0 };
-    let mut steps = Vec::new();
+    let mut steps = vec![stage.step("legacy", Move::Edit(0.0)).await?];
+    let found = defect::find(&mut stage).await?;
     for (name, step) in [
-        ("legacy", Move::Edit(0.0)),
         ("10 %", Move::Edit(10.0)),
         ("50 %", Move::Edit(50.0)),
         ("100 %", Move::Edit(100.0)),
@@ -88,7 +91,7 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
     while let Ok(sample) = stage.samples.try_recv() {
         last.tally.add(&sample);
     }
-    Ok(summarize(steps, pace.keys, stage.after_rollback))
+    Ok(summarize(steps, found, pace.keys, stage.after_rollback))
 }
 
 async fn create_functions(platform: &Platform, pace: Pace, screen: &Screen) -> anyhow::Result<Arc<[Function]>> {
@@ -108,11 +111,11 @@ async fn create_functions(platform: &Platform, pace: Pace, screen: &Screen) -> a
 }
 
 /// What a step works with.
-struct Stage<'a> {
-    target: &'a Target,
-    platform: Platform,
-    pace: Pace,
-    screen: &'a Screen,
+pub(super) struct Stage<'a> {
+    pub(super) target: &'a Target,
+    pub(super) platform: Platform,
+    pub(super) pace: Pace,
+    pub(super) screen: &'a Screen,
     samples: mpsc::UnboundedReceiver<Sample>,
     /// When the rollback returned, until the traffic is moved again.
     rolled_back: Option<Instant>,
@@ -148,7 +151,12 @@ impl Stage<'_> {
 
     /// Collects what comes back for a while. Requests that were begun before the step are counted
     /// in no share: the percentage was another one then.
-    async fn collect(&mut self, step_start: Instant, window: Duration, whole: &mut Tally) -> (Tally, Duration) {
+    pub(super) async fn collect(
+        &mut self,
+        step_start: Instant,
+        window: Duration,
+        whole: &mut Tally,
+    ) -> (Tally, Duration) {
         let start = Instant::now();
         let mut second = Tally::default();
         while let Ok(Some(sample)) =
@@ -167,7 +175,7 @@ impl Stage<'_> {
         (second, start.elapsed())
     }
 
-    async fn wait_in_force(&self, percent: f64) -> anyhow::Result<()> {
+    pub(super) async fn wait_in_force(&self, percent: f64) -> anyhow::Result<()> {
         let deadline = Instant::now() + RELOAD_DEADLINE;
         loop {
             let in_force = self.platform.percentages().await?;
@@ -185,7 +193,7 @@ impl Stage<'_> {
     }
 }
 
-fn summarize(steps: Vec<StepResult>, keys: usize, candidate_after_rollback: u64) -> Summary {
+fn summarize(steps: Vec<StepResult>, found: Found, keys: usize, candidate_after_rollback: u64) -> Summary {
     let on_candidate = |percent: f64| -> HashSet<usize> {
         let step = steps.iter().find(|step| step.asked_percent == percent);
         let keys = step.into_iter().flat_map(|step| &step.tally.side_of_key);
@@ -195,6 +203,15 @@ fn summarize(steps: Vec<StepResult>, keys: usize, candidate_after_rollback: u64)
     let kept = (at_10.len(), at_10.intersection(&at_50).count());
 
     let mut problems = Vec::new();
+    if found.different == 0 || found.different == found.compared {
+        problems.push(format!("the shadow saw {} of {} answers differ", found.different, found.compared));
+    }
+    if found.failed_in_shadow > 0 {
+        problems.push(format!("{} requests failed while only the shadow saw the candidate", found.failed_in_shadow));
+    }
+    if found.taken_off_after.is_none() || found.by.0 != "guard" {
+        problems.push("the guard did not take the defective candidate off".to_owned());
+    }
     for step in &steps {
         let (name, tally) = (step.name, &step.tally);
         if let Some(first) = tally.failures.first() {
@@ -220,5 +237,5 @@ fn summarize(steps: Vec<StepResult>, keys: usize, candidate_after_rollback: u64)
         problems
             .push(format!("{candidate_after_rollback} requests went to the candidate after the rollback had returned"));
     }
-    Summary { steps, kept, candidate_after_rollback, problems }
+    Summary { steps, found, kept, candidate_after_rollback, problems }
 }

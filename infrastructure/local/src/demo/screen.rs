@@ -116,6 +116,18 @@ impl Screen {
             "{} requests went to the candidate after the rollback had returned",
             summary.candidate_after_rollback
         ));
+        let found = &summary.found;
+        self.say(&format!(
+            "the defective candidate: {} of {} answers differed in the shadow, before a client saw one",
+            found.different, found.compared
+        ));
+        if let Some(after) = found.taken_off_after {
+            let ((by, why), ms) = (&found.by, after.as_millis());
+            self.say(&format!(
+                "on traffic it was taken off after {ms} ms and {} failed requests, by {by}: {why}",
+                found.failed
+            ));
+        }
         for problem in &summary.problems {
             self.say(&format!("NOT AS IT SHOULD BE: {problem}"));
         }

@@ -27,6 +27,20 @@ impl StackSource {
         })
     }
 
+    /// Mini-Lambda with a process between gateway and candidate that can alter answers, for the demonstration.
+    ///
+    /// # Errors
+    /// None in practice, as [`StackSource::mini_lambda`].
+    pub fn demonstration() -> Result<Self, StackError> {
+        let direct = "GATEWAY__UPSTREAMS__LAMBDA__ADDRESS = \"127.0.0.1:{port:lambda}\"";
+        let text = include_str!("../../mini-lambda/stack.toml")
+            .replace(direct, &direct.replace("{port:lambda}", "{port:flawed}"))
+            .replace("[urls]\n", "[urls]\nflawed-candidate = \"http://127.0.0.1:{port:flawed}\"\n");
+        let text = format!("{text}\n{}", include_str!("../../mini-lambda/flawed-candidate.toml"));
+        let plain = Self::mini_lambda()?;
+        Self::new("mini-lambda/stack.toml", &text, |name| plain.files.get(name).cloned())
+    }
+
     /// A team's own: a document, and the files it names, in its folder.
     ///
     /// # Errors
@@ -68,5 +82,6 @@ mod tests {
         let source = StackSource::mini_lambda().expect("the document in this binary is valid");
         assert_eq!(source.name(), "mini-lambda");
         assert_eq!(source.files.len(), 3);
+        assert!(StackSource::demonstration().is_ok());
     }
 }

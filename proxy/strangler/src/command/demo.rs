@@ -1,10 +1,10 @@
 //! `strangler demo`: a migration under steady traffic, from one command.
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 use local_stack::{
-    RunningStack, StackOptions,
+    RunningStack, StackOptions, StackSource,
     demo::{self, Pace, Screen, Target},
 };
 
@@ -28,7 +28,8 @@ pub(crate) async fn run(
     let data_folder = connection.data.clone().or_else(|| fresh.as_ref().map(|fresh| fresh.path().to_owned()));
     let screen = Screen::stdout();
     let begun = Instant::now();
-    let started = stack::start(StackOptions { data_folder, ..StackOptions::new(stack::source(None)?) }, output).await;
+    let started =
+        stack::start(StackOptions { data_folder, ..StackOptions::new(StackSource::demonstration()?) }, output).await;
     let Some(running) = started? else { return Ok(ExitCode::FAILURE) };
     screen.say(&format!("the system answers after {:.1} s", begun.elapsed().as_secs_f64()));
 
@@ -52,12 +53,19 @@ pub(crate) async fn run(
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The process that plants the demonstration's defect.
+pub(crate) async fn flawed_candidate(listen: SocketAddr, candidate: SocketAddr) -> anyhow::Result<ExitCode> {
+    demo::serve_flawed_candidate(listen, candidate).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Shows it, and returns what was not as it should be.
 async fn show(running: &RunningStack, pace: Pace, screen: &Screen) -> anyhow::Result<Vec<String>> {
     let url = |name: &str| running.urls().get(name).cloned().with_context(|| format!("the stack has no `{name}`"));
     let target = Target {
         gateway: url("gateway")?,
         admin: url("admin")?,
+        flawed_candidate: url("flawed-candidate")?,
         token: running.secret("admin").context("the stack has no admin token")?.to_owned(),
         rollout_file: running.file("rollout.toml"),
     };
