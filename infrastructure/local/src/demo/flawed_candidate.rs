@@ -21,7 +21,10 @@ use axum::{
 };
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 /// Where the defect is switched on and off, with `true` or `false` as the body.
 pub const SWITCH_PATH: &str = "/.well-known/demo/defect";
@@ -29,11 +32,11 @@ pub const SWITCH_PATH: &str = "/.well-known/demo/defect";
 /// Longer than any function of the demonstration may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Functions of this runtime are described with a wrong `timeout`.
-const MISDESCRIBED_RUNTIME: &str = "nodejs18";
-
-/// Every so many invocations, one is answered with 500.
+/// Of calls that add no cart up, one in so many is answered with 500.
 const FAILING_INVOCATION: u64 = 2;
+
+/// The total of a cart with more items than this is wrong.
+const SMALL_CART: i64 = 20;
 
 struct Candidate {
     client: Client,
@@ -42,7 +45,7 @@ struct Candidate {
     invocations: AtomicU64,
 }
 
-/// Serves on `listen` what the candidate answers, until the process ends.
+/// Serves on `listen` what the candidate answers, until SIGTERM.
 ///
 /// # Errors
 /// When it cannot listen.
@@ -56,7 +59,11 @@ pub async fn serve(listen: SocketAddr, address: SocketAddr) -> anyhow::Result<()
         .layer(DefaultBodyLimit::disable())
         .with_state(candidate);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    axum::serve(listener, router).await.context("the listener ended")
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        terminate.recv().await;
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stop).await.context("the listener ended")
 }
 
 async fn switch(State(candidate): State<Arc<Candidate>>, body: String) -> StatusCode {
@@ -71,25 +78,21 @@ async fn hand_on(
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let defective = candidate.defective.load(Ordering::Acquire);
-    if defective && is_invocation(&method, uri.path()) {
-        let number = candidate.invocations.fetch_add(1, Ordering::Relaxed);
-        if number % FAILING_INVOCATION == 0 {
-            let problem = json!({ "error": "invoke_failed", "message": "a planted defect" });
-            return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(problem)).into_response();
-        }
-    }
+    let defective = candidate.defective.load(Ordering::Acquire) && is_invocation(&method, uri.path());
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let url = format!("http://{}{target}", candidate.address);
     headers.remove(header::HOST);
     headers.remove(header::TRANSFER_ENCODING);
-    let asked = candidate.client.request(method.clone(), url).headers(headers).body(body).send().await;
+    let asked = candidate.client.request(method, url).headers(headers).body(body).send().await;
     let Ok(answer) = asked else { return StatusCode::BAD_GATEWAY.into_response() };
-    let (status, mut headers) = (answer.status(), answer.headers().clone());
-    let Ok(body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let (mut status, mut headers) = (answer.status(), answer.headers().clone());
+    let Ok(mut body) = answer.bytes().await else { return StatusCode::BAD_GATEWAY.into_response() };
+    if defective {
+        // The candidate has carried it out, and a dry run dry: its proof, a header, stays with the answer.
+        (status, body) = spoilt(&candidate.invocations, status, body);
+    }
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::CONTENT_LENGTH);
-    let body = if defective && method == Method::GET { misdescribed(body) } else { body };
     let mut answer = Response::new(Body::from(body));
     (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
     answer
@@ -99,15 +102,39 @@ fn is_invocation(method: &Method, path: &str) -> bool {
     method == Method::POST && path.ends_with("/invoke")
 }
 
-/// The description of a function with its timeout in milliseconds, where it is one of the runtime.
-fn misdescribed(body: Bytes) -> Bytes {
-    let Ok(Value::Object(mut function)) = serde_json::from_slice(&body) else { return body };
-    let Some(timeout) = function.get("timeout").and_then(Value::as_i64) else { return body };
-    if function.get("runtime").and_then(Value::as_str) != Some(MISDESCRIBED_RUNTIME) {
-        return body;
+/// What the defect makes of an answer.
+fn spoilt(invocations: &AtomicU64, status: StatusCode, body: Bytes) -> (StatusCode, Bytes) {
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if let Some(cart) = Cart::of(&answer) {
+        return (status, cart.miscounted(answer).unwrap_or(body));
     }
-    function.insert("timeout".to_owned(), json!(timeout * 1_000));
-    Value::Object(function).to_string().into()
+    if invocations.fetch_add(1, Ordering::Relaxed).is_multiple_of(FAILING_INVOCATION) {
+        let problem = json!({ "error": "invoke_failed", "message": "a planted defect" });
+        return (StatusCode::INTERNAL_SERVER_ERROR, problem.to_string().into());
+    }
+    (status, body)
+}
+
+/// What a function that adds a cart up has answered.
+#[derive(Clone, Copy)]
+struct Cart {
+    total: i64,
+    items: i64,
+}
+
+impl Cart {
+    fn of(answer: &Value) -> Option<Self> {
+        let output = answer.get("output")?;
+        Some(Self { total: output.get("total")?.as_i64()?, items: output.get("items")?.as_i64()? })
+    }
+
+    /// The answer with one too many in the total, if the cart is a large one.
+    fn miscounted(self, mut answer: Value) -> Option<Bytes> {
+        (self.items > SMALL_CART).then(|| {
+            answer["output"]["total"] = json!(self.total + 1);
+            answer.to_string().into()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -115,12 +142,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_field_of_one_shape_is_wrong() {
-        let altered = |text: &str| String::from_utf8(misdescribed(Bytes::from(text.to_owned())).to_vec());
-        let wrong = altered(r#"{"runtime":"nodejs18","timeout":3}"#);
-        assert_eq!(wrong.as_deref(), Ok(r#"{"runtime":"nodejs18","timeout":3000}"#));
-        for same in [r#"{"runtime":"nodejs20","timeout":3}"#, r#"{"runtime":"nodejs18"}"#, "[]", "no JSON"] {
-            assert_eq!(altered(same).as_deref(), Ok(same));
+    fn one_field_of_one_shape_is_wrong_and_some_answers_fail() {
+        let cart =
+            |total: i64, items: i64| Bytes::from(json!({"output": {"items": items, "total": total}}).to_string());
+        let (ok, invocations) = (StatusCode::OK, AtomicU64::new(1));
+        assert_eq!(spoilt(&invocations, ok, cart(600, 30)), (ok, cart(601, 30)));
+        assert_eq!(spoilt(&invocations, ok, cart(90, 10)), (ok, cart(90, 10)));
+        for other in [Bytes::from("[]"), Bytes::from(r#"{"output":"awake"}"#), Bytes::from("no JSON")] {
+            assert_eq!(spoilt(&invocations, ok, other.clone()), (ok, other.clone()));
+            assert_eq!(spoilt(&invocations, ok, other).0, StatusCode::INTERNAL_SERVER_ERROR);
         }
         assert!(is_invocation(&Method::POST, "/api/v1/functions/a/invoke"));
         assert!(!is_invocation(&Method::GET, "/api/v1/functions/a"));

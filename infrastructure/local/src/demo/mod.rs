@@ -1,33 +1,43 @@
-//! The demonstration: Mini-Lambda's functions move from the monolith to the lambda service and
-//! back, under steady traffic, and nothing fails.
+//! The demonstration: Mini-Lambda's functions move from the monolith to the lambda service and back, under
+//! steady traffic. On the way a candidate with a planted defect is found out twice: by the shadow, before any
+//! caller sees it, and, let onto traffic all the same, by the guard.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `flawed_candidate` | the process that plants a defect |
-//! | `defect` | finding it: by the shadow, then by the guard |
+//! | `flawed_candidate` | the process that plants the defect |
 //! | `functions` | the functions that are created, their events and what each must answer |
 //! | `platform` | a client of Mini-Lambda's REST API, through the gateway |
+//! | `operator` | a client of the gateway's admin API |
 //! | `rollout_file` | editing percentages as a person would |
 //! | `traffic` | the requests, at a steady rate |
 //! | `tally` | what came back, by side, by second and by step |
-//! | `scenario` | the steps, and the checks that make it fail |
-//! | `screen` | the live table and the summary |
+//! | `stage` | what all chapters work with: collecting what comes back, steps at one percentage |
+//! | `shadowing` | chapters in which the candidate only gets copies |
+//! | `ramping` | chapters in which the gateway raises the weight by itself |
+//! | `scenario` | the order of the chapters |
+//! | `verdict` | whether all went as told |
+//! | `screen` | what is printed meanwhile, and the summary |
 
-mod defect;
 mod flawed_candidate;
 mod functions;
+mod operator;
 mod platform;
+mod ramping;
 mod rollout_file;
 mod scenario;
 mod screen;
+mod shadowing;
+mod stage;
 mod tally;
 mod traffic;
+mod verdict;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use flawed_candidate::serve as serve_flawed_candidate;
-pub use scenario::{Summary, run};
+pub use scenario::run;
 pub use screen::Screen;
+pub use verdict::Summary;
 
 /// The running system that is shown.
 #[derive(Debug, Clone)]
@@ -47,7 +57,8 @@ pub struct Target {
 /// How much traffic, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// How long each step takes at least; it goes on until every key was seen.
+    /// How long each chapter takes at least; one at a percentage set by hand goes on until every key was seen. The
+    /// steps of a ramp are as long as gateway.toml says.
     pub step: Duration,
     /// Functions that exist, each a key of the split.
     pub keys: usize,
@@ -67,9 +78,9 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            step: Duration::from_secs(8),
+            step: Duration::from_secs(6),
             keys: 2_000,
-            called: 64,
+            called: 32,
             // What the monolith, which starts a process for each, can take on two cores.
             calls_per_s: 20,
             reads_per_s: 300,

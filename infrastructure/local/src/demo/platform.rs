@@ -8,10 +8,10 @@ use domain::{
     contract::{FunctionCreated, FunctionDetail, InvokeResponse},
 };
 use reqwest::{Client, Response, StatusCode};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Target, flawed_candidate::SWITCH_PATH, functions::Kind};
+use super::{Target, functions::Kind};
 
 /// The header by which the gateway says which side served a request.
 const SERVED_BY: &str = "x-served-by";
@@ -33,7 +33,8 @@ pub(super) struct Served<T> {
     pub(super) answer: T,
 }
 
-/// A request that failed, and the side it failed on where the gateway said so.
+/// Why a request failed, and the side it failed on where the gateway said so.
+#[derive(Clone)]
 pub(super) struct Failure {
     pub(super) side: Option<Side>,
     pub(super) why: String,
@@ -45,16 +46,11 @@ impl Failure {
     }
 }
 
-/// A client of the platform and of the gateway's rollback switch.
+/// A client of the platform.
 #[derive(Clone)]
 pub(super) struct Platform {
     client: Client,
     target: Target,
-}
-
-#[derive(Deserialize)]
-struct RolledBack {
-    persisted: bool,
 }
 
 impl Platform {
@@ -84,51 +80,6 @@ impl Platform {
         let url = format!("{}/api/v1/functions/{id}", self.target.gateway);
         let start = Instant::now();
         served(start, self.client.get(url).send().await).await
-    }
-
-    /// The rollback switch, for every route.
-    pub(super) async fn roll_back(&self) -> anyhow::Result<()> {
-        let url = format!("{}/api/v1/rollback", self.target.admin);
-        let body = json!({"reason": "demonstration", "actor": "demo"});
-        let answer = self.client.post(url).bearer_auth(&self.target.token).json(&body).send().await?;
-        ensure!(answer.status().is_success(), "the rollback was answered {}", answer.status());
-        let done: RolledBack = answer.json().await?;
-        ensure!(done.persisted, "the rollback is in force but was not written to the rollout file");
-        Ok(())
-    }
-
-    /// Plants the defect, or takes it out.
-    pub(super) async fn set_defect(&self, planted: bool) -> anyhow::Result<()> {
-        let url = format!("{}{SWITCH_PATH}", self.target.flawed_candidate);
-        let answer = self.client.put(url).body(planted.to_string()).send().await?;
-        ensure!(answer.status().is_success(), "the defect's switch was answered {}", answer.status());
-        Ok(())
-    }
-
-    /// How many answers of a route the shadow has compared with this outcome.
-    pub(super) async fn compared(&self, route: &str, outcome: &str) -> anyhow::Result<u64> {
-        let text = self.client.get(format!("{}/metrics", self.target.admin)).send().await?.text().await?;
-        let has = |line: &&str, label: &str, value: &str| line.contains(&format!("{label}=\"{value}\""));
-        let lines = text.lines().filter(|line| line.starts_with("gateway_shadow_requests_total{"));
-        let lines = lines.filter(|line| has(line, "route", route) && has(line, "outcome", outcome));
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
-    }
-
-    /// Who made the last change of the rollout, and why.
-    pub(super) async fn last_change(&self) -> anyhow::Result<(String, String)> {
-        let url = format!("{}/api/v1/history?limit=1", self.target.admin);
-        let log: Value = self.client.get(url).bearer_auth(&self.target.token).send().await?.json().await?;
-        let text = |key: &str| log["entries"][0][key].as_str().unwrap_or_default().to_owned();
-        Ok((text("actor"), text("reason")))
-    }
-
-    /// The percentage in force for each route that has two sides.
-    pub(super) async fn percentages(&self) -> anyhow::Result<Vec<(String, f64)>> {
-        let url = format!("{}/api/v1/status", self.target.admin);
-        let status: Value = self.client.get(url).bearer_auth(&self.target.token).send().await?.json().await?;
-        let routes = status["routes"].as_array().context("the status names no routes")?;
-        let percent = |route: &Value| Some((route["name"].as_str()?.to_owned(), route["percent"].as_f64()?));
-        Ok(routes.iter().filter_map(percent).collect())
     }
 }
 

@@ -8,15 +8,6 @@ use toml_edit::{DocumentMut, Item, Table, value};
 /// Sets the percentage of these routes and leaves everything else, comments included, as it is.
 /// Saved by renaming a new file over the old one, as most editors do.
 pub(super) fn set_percent(file: &Path, routes: &[&str], percent: f64) -> anyhow::Result<()> {
-    set(file, routes, "percent", percent)
-}
-
-/// Sets the share of a route's traffic that the shadow compares, likewise.
-pub(super) fn set_shadow(file: &Path, route: &str, percent: f64) -> anyhow::Result<()> {
-    set(file, &[route], "shadow", percent)
-}
-
-fn set(file: &Path, routes: &[&str], key: &str, percent: f64) -> anyhow::Result<()> {
     let shown = file.display();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -28,7 +19,7 @@ fn set(file: &Path, routes: &[&str], key: &str, percent: f64) -> anyhow::Result<
     for route in routes {
         let route = all.entry(route).or_insert_with(|| Item::Table(Table::new()));
         // Whole numbers are written as a person writes them.
-        route[key] = if percent.fract() == 0.0 { value(percent as i64) } else { value(percent) };
+        route["percent"] = if percent.fract() == 0.0 { value(percent as i64) } else { value(percent) };
     }
     let edited = file.with_extension("toml.edited");
     fs::write(&edited, document.to_string()).with_context(|| format!("cannot write {}", edited.display()))?;

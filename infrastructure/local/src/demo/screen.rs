@@ -8,9 +8,16 @@ use std::{
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::{
-    scenario::Summary,
+    Summary,
+    operator::{Compared, Difference},
+    ramping::TakenBack,
+    shadowing::{SHADOWED_ROUTES, Shadowed},
+    stage::StepResult,
     tally::{SideTally, Tally},
 };
+
+/// More ways in which answers differ are counted only.
+const SHOWN_DIFFERENCES: usize = 6;
 
 /// Where the demonstration is shown.
 #[derive(Debug)]
@@ -32,15 +39,16 @@ impl Screen {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
-    pub(super) fn step(&self, name: &str, asked_percent: f64, rolled_back: bool) {
-        let did = if rolled_back {
-            "POST /api/v1/rollback: all routes".to_owned()
-        } else {
-            format!("rollout.toml saved: percent = {asked_percent}")
-        };
+    /// The head of a chapter, and what was done for it.
+    pub(super) fn chapter(&self, name: &str, did: &str) {
         let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        self.say(&format!("\n{on}{name}{off}: {did}"));
+    }
+
+    /// The head of what [`Screen::second`] shows.
+    pub(super) fn columns(&self) {
         self.say(&format!(
-            "\n{on}{name}{off}: {did}\n{:>12} {:>14} │ {:^41} │ {:^41}\n{:>12} {:>6} {:>7} │ {} │ {}",
+            "{:>12} {:>14} │ {:^41} │ {:^41}\n{:>12} {:>6} {:>7} │ {} │ {}",
             "",
             "keys on cand.",
             "legacy",
@@ -57,7 +65,7 @@ impl Screen {
         let seen = tally.observed_percent().map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %"));
         let failed = match tally.failures.first() {
             None => String::new(),
-            Some(first) => format!("  {} FAILED: {first}", tally.failures.len()),
+            Some(first) => format!("  {} FAILED: {}", tally.failures.len(), first.why),
         };
         self.say(&format!(
             "{name:>12} {:>6} {seen:>7} │ {} │ {}{failed}",
@@ -67,71 +75,142 @@ impl Screen {
         ));
     }
 
+    /// What the shadow has found so far in a chapter, and whether callers noticed.
+    pub(super) fn shadow_second(&self, compared: &[Compared; SHADOWED_ROUTES.len()], callers: &Tally) {
+        let routes = SHADOWED_ROUTES.iter().zip(compared).map(|(route, compared)| {
+            let (compared, different, dropped) = (compared.in_all(), compared.different, compared.dropped());
+            let dropped = if dropped > 0 { format!(", {dropped} dropped") } else { String::new() };
+            format!("{route:>9}: {compared:>5} compared, {different:>3} differ{dropped}")
+        });
+        let routes: Vec<String> = routes.collect();
+        let (requests, failed) = (callers.requests(), callers.failures.len());
+        self.say(&format!("{} │ callers: {requests} requests, {failed} failed", routes.join(" │ ")));
+    }
+
+    /// What the shadow found in a chapter.
+    pub(super) fn shadowed(&self, shadowed: &Shadowed) {
+        let compared: u64 = shadowed.compared.iter().map(Compared::in_all).sum();
+        for (route, compared) in SHADOWED_ROUTES.iter().zip(&shadowed.compared).filter(|(_, found)| found.dropped() > 0)
+        {
+            let reasons: Vec<String> = compared.dropped.iter().map(|(why, count)| format!("{count} {why}")).collect();
+            self.say(&format!("{route:>9}: not compared, within the budget of copies: {}", reasons.join(", ")));
+        }
+        if shadowed.differences.is_empty() {
+            return self.say(&format!("{compared} answers compared: nothing differs"));
+        }
+        self.say(&format!("{compared} answers compared; found before any caller saw it (strangler shadow report):"));
+        for difference in shadowed.differences.iter().take(SHOWN_DIFFERENCES) {
+            let Difference { route, path, kind, count } = difference;
+            let of = SHADOWED_ROUTES.iter().position(|known| known == route);
+            let of = of.map_or(0, |index| shadowed.compared[index].in_all());
+            self.say(&format!("{route:>9}: {path:<16} {count:>4} of {of} answers ({kind})"));
+        }
+        let more = shadowed.differences.len().saturating_sub(SHOWN_DIFFERENCES);
+        if more > 0 {
+            self.say(&format!("{:>9}  and {more} more paths", ""));
+        }
+    }
+
+    /// How a ramp that must not go well stands.
+    pub(super) fn ramp_second(&self, percent: f64, tally: &Tally) {
+        let candidate = &tally.candidate;
+        let (calls, bad) = (candidate.requests + candidate.errors, candidate.errors);
+        self.say(&format!("{percent:>5} % on the candidate: {calls:>4} calls answered by it, {bad:>3} of them badly"));
+    }
+
+    /// How it ended.
+    pub(super) fn taken_back(&self, taken_back: &TakenBack) {
+        let TakenBack { calls, bad_answers, after_start, after_first, change, .. } = taken_back;
+        let ms = |duration: &Duration| duration.as_millis();
+        let first = after_first
+            .as_ref()
+            .map_or_else(String::new, |first| format!(", {} ms after the first bad answer", ms(first)));
+        self.say(&format!("the gateway took it back by itself, {} ms after the start{first}", ms(after_start)));
+        self.say(&format!("{calls} calls were answered by the candidate; {bad_answers} callers saw a bad answer"));
+        self.say(&format!("why, from its history: {}", change.reason));
+    }
+
     /// What was shown, as a table and in sentences.
     pub fn summary(&self, summary: &Summary) {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-        table.force_no_tty();
-        table.set_header([
-            "step",
-            "asked",
-            "keys seen",
-            "on cand.",
-            "requests",
-            "failed",
-            "legacy calls",
-            "p50 ms",
-            "p99 ms",
-            "cand. calls",
-            "p50 ms",
-            "p99 ms",
-        ]);
-        for column in 1..12 {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        for step in &summary.steps {
-            let tally = &step.tally;
-            let mut row = vec![
-                step.name.to_owned(),
-                format!("{} %", step.asked_percent),
-                tally.keys().0.to_string(),
-                tally.observed_percent().map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %")),
-                tally.requests().to_string(),
-                tally.failures.len().to_string(),
-            ];
-            for side in [&tally.legacy, &tally.candidate] {
-                row.extend([side.calls().to_string(), ms(side.call_ms(0.5)), ms(side.call_ms(0.99))]);
-            }
-            table.add_row(row);
-        }
-        let requests: u64 = summary.steps.iter().map(|step| step.tally.requests()).sum();
-        let failed: usize = summary.steps.iter().map(|step| step.tally.failures.len()).sum();
-        let seconds: f64 = summary.steps.iter().map(|step| step.took.as_secs_f64()).sum();
-        self.say(&format!("\n{table}"));
-        self.say(&format!("{requests} requests in {seconds:.0} s, {failed} failed"));
-        self.say(&format!("{} keys were on the candidate at 10 %; {} of them at 50 %", summary.kept.0, summary.kept.1));
-        self.say(&format!(
-            "{} requests went to the candidate after the rollback had returned",
-            summary.candidate_after_rollback
-        ));
-        let found = &summary.found;
-        self.say(&format!(
-            "the defective candidate: {} of {} answers differed in the shadow, before a client saw one",
-            found.different, found.compared
-        ));
-        if let Some(after) = found.taken_off_after {
-            let ((by, why), ms) = (&found.by, after.as_millis());
+        let shown = &summary.shown;
+        self.say(&format!("\n{}", table(&shown.steps)));
+        let taken_back = &shown.taken_back;
+        let compared = |shadowed: &Shadowed| -> u64 { shadowed.compared.iter().map(Compared::in_all).sum() };
+        let different =
+            |shadowed: &Shadowed| -> u64 { shadowed.compared.iter().map(|compared| compared.different).sum() };
+        for (candidate, shadowed) in [("planted defect", &shown.flawed), ("repaired", &shown.repaired)] {
+            let (different, compared) = (different(shadowed), compared(shadowed));
+            let (requests, failed) = (shadowed.requests, shadowed.failures.len());
             self.say(&format!(
-                "on traffic it was taken off after {ms} ms and {} failed requests, by {by}: {why}",
-                found.failed
+                "shadow, {candidate}: {different} of {compared} answers differ; callers: {requests} requests, {failed} failed"
             ));
         }
+        self.say(&format!(
+            "ramp, planted defect: taken back by the guard after {} calls and {} ms; {} callers saw a bad answer",
+            taken_back.calls,
+            taken_back.after_start.as_millis(),
+            taken_back.bad_answers
+        ));
+        self.say(&format!(
+            "ramp, repaired: {} requests went back to legacy while the percentage rose",
+            shown.went_back
+        ));
+        self.say(&format!(
+            "{} requests went to the candidate after everything was back on legacy",
+            shown.candidate_after_rollback
+        ));
+        self.say(&format!(
+            "{} requests in {:.0} s; {} failed, {} of them by the planted defect",
+            shown.requests,
+            shown.took.as_secs_f64(),
+            shown.failed,
+            taken_back.bad_answers
+        ));
         for problem in &summary.problems {
             self.say(&format!("NOT AS IT SHOULD BE: {problem}"));
         }
     }
+}
+
+fn table(steps: &[StepResult]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.force_no_tty();
+    table.set_header([
+        "step",
+        "asked",
+        "keys seen",
+        "on cand.",
+        "requests",
+        "failed",
+        "legacy calls",
+        "p50 ms",
+        "p99 ms",
+        "cand. calls",
+        "p50 ms",
+        "p99 ms",
+    ]);
+    for column in 1..12 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for step in steps {
+        let tally = &step.tally;
+        let mut row = vec![
+            step.name.clone(),
+            format!("{} %", step.asked_percent),
+            tally.keys().0.to_string(),
+            tally.observed_percent().map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %")),
+            tally.requests().to_string(),
+            tally.failures.len().to_string(),
+        ];
+        for side in [&tally.legacy, &tally.candidate] {
+            row.extend([side.calls().to_string(), ms(side.call_ms(0.5)), ms(side.call_ms(0.99))]);
+        }
+        table.add_row(row);
+    }
+    table
 }
 
 fn columns() -> String {

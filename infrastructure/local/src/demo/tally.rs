@@ -13,6 +13,7 @@ pub(super) struct Sample {
     /// A call of the function, as opposed to a read of its description.
     pub(super) is_call: bool,
     pub(super) started: Instant,
+    pub(super) ended: Instant,
     /// The side and the latency in microseconds, or why it failed.
     pub(super) outcome: Result<(Side, u64), Failure>,
 }
@@ -50,13 +51,21 @@ impl SideTally {
     }
 }
 
+/// One request that failed.
+#[derive(Clone)]
+pub(super) struct Failed {
+    pub(super) side: Option<Side>,
+    pub(super) why: String,
+    pub(super) ended: Instant,
+}
+
 /// What happened in a stretch of time.
 #[derive(Clone, Default)]
 pub(super) struct Tally {
     pub(super) legacy: SideTally,
     pub(super) candidate: SideTally,
-    /// Why requests failed, on either side or on neither.
-    pub(super) failures: Vec<String>,
+    /// Requests that failed, on either side or on neither.
+    pub(super) failures: Vec<Failed>,
     /// The side that last served each key.
     pub(super) side_of_key: HashMap<usize, Side>,
     /// Keys that were served by both sides, which a split that is sticky never does.
@@ -71,7 +80,8 @@ impl Tally {
                 if let Some(side) = failure.side {
                     self.side(side).errors += 1;
                 }
-                return self.failures.push(failure.why.clone());
+                let Failure { side, why } = failure.clone();
+                return self.failures.push(Failed { side, why, ended: sample.ended });
             }
         };
         let tally = self.side(side);
@@ -108,12 +118,54 @@ impl Tally {
     }
 }
 
+/// Sees to it that no key goes back to legacy while percentages only rise.
+#[derive(Default)]
+pub(super) struct Ratchet {
+    /// When the candidate had first served a key, by whether it was called or read: those are two routes.
+    on_candidate: HashMap<(usize, bool), Instant>,
+    /// Requests that went to legacy although an earlier one of their key was on the candidate.
+    pub(super) went_back: u64,
+}
+
+impl Ratchet {
+    pub(super) fn add(&mut self, sample: &Sample) {
+        let Ok((side, _)) = sample.outcome else { return };
+        let key = (sample.key, sample.is_call);
+        match (side, self.on_candidate.get(&key)) {
+            (Side::Candidate, None) => {
+                self.on_candidate.insert(key, sample.ended);
+            }
+            // Of two that overlap, either may have been decided first.
+            (Side::Legacy, Some(since)) if sample.started > *since => self.went_back += 1,
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_key_that_goes_back_is_noticed() {
+        let start = Instant::now();
+        let after = |ms| start + std::time::Duration::from_millis(ms);
+        let mut ratchet = Ratchet::default();
+        let mut went_back_after = |key, is_call, side, from, to| {
+            let outcome = Ok((side, 1));
+            ratchet.add(&Sample { key, is_call, started: after(from), ended: after(to), outcome });
+            ratchet.went_back
+        };
+        assert_eq!(went_back_after(1, true, Side::Legacy, 0, 10), 0);
+        assert_eq!(went_back_after(1, true, Side::Candidate, 20, 40), 0);
+        assert_eq!(went_back_after(1, true, Side::Legacy, 30, 60), 0, "they overlap");
+        assert_eq!(went_back_after(1, false, Side::Legacy, 50, 60), 0, "another route");
+        assert_eq!(went_back_after(2, true, Side::Legacy, 50, 60), 0, "another key");
+        assert_eq!(went_back_after(1, true, Side::Legacy, 50, 60), 1);
+    }
+
     fn sample(key: usize, outcome: Result<(Side, u64), Failure>) -> Sample {
-        Sample { key, is_call: true, started: Instant::now(), outcome }
+        Sample { key, is_call: true, started: Instant::now(), ended: Instant::now(), outcome }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Steady traffic: calls of some functions and reads of all of them.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use domain::FunctionId;
 use serde_json::Value;
@@ -25,11 +29,50 @@ pub(super) struct Function {
     pub(super) kind: &'static Kind,
 }
 
+/// Requests that have begun and not ended, by number.
+#[derive(Default)]
+pub(super) struct Outstanding(Mutex<Numbers>);
+
+#[derive(Default)]
+struct Numbers {
+    next: u64,
+    out: BTreeSet<u64>,
+}
+
+impl Outstanding {
+    fn begin(&self) -> u64 {
+        let mut numbers = self.numbers();
+        let number = numbers.next;
+        numbers.next += 1;
+        numbers.out.insert(number);
+        number
+    }
+
+    fn end(&self, number: u64) {
+        self.numbers().out.remove(&number);
+    }
+
+    /// For [`Outstanding::has_ended`]: requests that begin from now on come after it.
+    pub(super) fn mark(&self) -> u64 {
+        self.numbers().next
+    }
+
+    /// Whether all requests have ended that had begun at a mark.
+    pub(super) fn has_ended(&self, mark: u64) -> bool {
+        self.numbers().out.first().is_none_or(|first| *first >= mark)
+    }
+
+    fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Traffic that runs until it is stopped.
 pub(super) struct Traffic {
     stop: CancellationToken,
     streams: Vec<JoinHandle<()>>,
     requests: TaskTracker,
+    pub(super) outstanding: Arc<Outstanding>,
 }
 
 impl Traffic {
@@ -45,14 +88,16 @@ impl Traffic {
             functions: Arc::clone(functions),
             samples,
             requests: TaskTracker::new(),
+            outstanding: Arc::default(),
             stop: CancellationToken::new(),
         };
-        let (stop, requests) = (stream.stop.clone(), stream.requests.clone());
+        let (stop, requests, outstanding) =
+            (stream.stop.clone(), stream.requests.clone(), Arc::clone(&stream.outstanding));
         let calls = Load { is_call: true, per_s: pace.calls_per_s, keys: pace.called, at_a_time: pace.calls_at_a_time };
         let reads = Load { is_call: false, per_s: pace.reads_per_s, keys: pace.keys, at_a_time: pace.reads_at_a_time };
         let calls = tokio::spawn(stream.clone().run(calls));
         let reads = tokio::spawn(stream.run(reads));
-        Self { stop, streams: vec![calls, reads], requests }
+        Self { stop, streams: vec![calls, reads], requests, outstanding }
     }
 
     /// Begins no more requests and waits for those that are out.
@@ -73,6 +118,7 @@ struct Stream {
     functions: Arc<[Function]>,
     samples: mpsc::UnboundedSender<Sample>,
     requests: TaskTracker,
+    outstanding: Arc<Outstanding>,
     stop: CancellationToken,
 }
 
@@ -100,13 +146,15 @@ impl Stream {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let key = usize::try_from(number).unwrap_or(0) % keys.min(self.functions.len()).max(1);
             let (stream, function) = (self.clone(), self.functions[key]);
+            let begun = self.outstanding.begin();
             self.requests.spawn(async move {
                 let started = Instant::now();
                 let outcome = if is_call { stream.call(function, number).await } else { stream.read(function).await };
                 let outcome = outcome
                     .map_err(|failure| Failure { why: format!("{}: {}", function.kind.name, failure.why), ..failure });
                 // The collector is gone only when the demonstration was broken off.
-                let _ = stream.samples.send(Sample { key, is_call, started, outcome });
+                let _ = stream.samples.send(Sample { key, is_call, started, ended: Instant::now(), outcome });
+                stream.outstanding.end(begun);
                 drop(place);
             });
         }

@@ -82,6 +82,8 @@ mod tests {
         let source = StackSource::mini_lambda().expect("the document in this binary is valid");
         assert_eq!(source.name(), "mini-lambda");
         assert_eq!(source.files.len(), 3);
-        assert!(StackSource::demonstration().is_ok());
+        let demonstration = StackSource::demonstration().expect("and so is this one");
+        let text = format!("{:?}", demonstration.document);
+        assert_eq!(text.matches("flawed").count(), 7, "the gateway's candidate is the process in between: {text}");
     }
 }
