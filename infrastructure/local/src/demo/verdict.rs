@@ -130,3 +130,102 @@ fn tolerance(percent: f64, keys: usize) -> f64 {
     let ahead = if share > 0.0 && share < 1.0 { 1.0 } else { 0.0 };
     SHARE_DEVIATIONS * 100.0 * (share * (1.0 - share) / keys.max(1) as f64).sqrt() + ahead
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Instant};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::demo::{
+        operator::{Compared, Difference},
+        platform::Side,
+        tally::{Sample, Tally},
+    };
+
+    fn sample(key: usize, side: Side) -> Sample {
+        let now = Instant::now();
+        Sample { key, is_call: true, started: now, ended: now, outcome: Ok((side, 1_000)) }
+    }
+
+    fn step(name: &str, percent: f64, on_candidate: usize, ramped: bool) -> StepResult {
+        let mut tally = Tally::default();
+        for key in 0..100 {
+            tally.add(&sample(key, if key < on_candidate { Side::Candidate } else { Side::Legacy }));
+        }
+        StepResult { name: name.to_owned(), asked_percent: percent, took: Duration::from_secs(1), tally, ramped }
+    }
+
+    fn shadowed(differences: &[&str]) -> Shadowed {
+        let compared = |different| Compared { equal: 10, explained: 90, different, dropped: BTreeMap::new() };
+        let difference = |path: &&str| Difference {
+            route: "invoke".to_owned(),
+            path: (*path).to_owned(),
+            kind: "value".to_owned(),
+            count: 1,
+        };
+        Shadowed {
+            compared: [compared(differences.len() as u64), compared(0)],
+            differences: differences.iter().map(difference).collect(),
+            requests: 200,
+            failures: Vec::new(),
+        }
+    }
+
+    fn as_told() -> Shown {
+        let change = json!({"at": "2026-01-01T00:00:00Z", "actor": "guard", "reason": "errors"});
+        Shown {
+            keys: 100,
+            steps: vec![
+                step("legacy", 0.0, 0, false),
+                step("ramp 25 %", 25.0, 26, true),
+                step("all", 100.0, 100, false),
+            ],
+            flawed: shadowed(&DEFECTIVE_PATHS),
+            taken_back: TakenBack {
+                calls: 28,
+                bad_answers: 14,
+                other_failures: Vec::new(),
+                after_start: Duration::from_secs(5),
+                after_first: None,
+                change: serde_json::from_value(change).expect("a change"),
+            },
+            repaired: shadowed(&[]),
+            went_back: 0,
+            candidate_after_rollback: 0,
+            requests: 1_000,
+            failed: 14,
+            took: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn what_goes_as_told_has_no_problem() {
+        assert_eq!(Summary::of(as_told()).problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn whatever_does_not_is_said() {
+        type Change = fn(&mut Shown);
+        let changes: [(Change, &str); 11] = [
+            (|shown| shown.flawed = shadowed(&["status"]), "did not name $.output.total"),
+            (|shown| shown.flawed = shadowed(&[]), "invoke, flawed: 0 of 100 answers differ"),
+            (|shown| shown.flawed.compared[1].different = 1, "function, flawed: 1 of 101"),
+            (|shown| shown.repaired = shadowed(&["$.status"]), "invoke, repaired: 1 of 101"),
+            (|shown| shown.taken_back.bad_answers = 0, "before it had given a bad answer"),
+            (|shown| shown.failed = 15, "1 requests failed, not counting"),
+            (|shown| shown.went_back = 2, "2 requests went to legacy"),
+            (|shown| shown.candidate_after_rollback = 3, "3 requests went to the candidate after"),
+            (|shown| shown.steps[1] = step("ramp 25 %", 25.0, 60, true), "60.0 % of keys on the candidate, 25 % asked"),
+            (|shown| shown.keys = 101, "legacy: only 100 of 101 keys"),
+            (|shown| shown.steps[0].tally.add(&sample(1, Side::Candidate)), "1 keys changed sides"),
+        ];
+        for (change, said) in changes {
+            let mut shown = as_told();
+            change(&mut shown);
+            let problems = Summary::of(shown).problems;
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{said}: {problems:?}");
+        }
+    }
+}

@@ -7,10 +7,12 @@
 //!   a table of cases that is meant to grow;
 //! - [`visibility`]: what one side writes, the other sees at once;
 //! - [`operator`]: the command line against a running gateway;
+//! - [`demonstration`]: the walk of `strangler demo`, with its planted defect;
 //! - [`load`]: weights, rollback and shutdown under traffic;
 //! - [`kill`]: SIGKILL of each part under traffic.
 
 mod conversation;
+mod demonstration;
 mod kill;
 mod load;
 mod operator;

@@ -79,6 +79,10 @@ fn described(running: &RunningStack) -> String {
     let mut lines = vec!["\nstill running; Ctrl-C stops everything".to_owned()];
     lines.extend(running.urls().iter().map(|(name, url)| format!("{name:<16} {url}")));
     lines.push(format!("{:<16} {}", "rollout file", running.file("rollout.toml").display()));
-    lines.push(format!("in another terminal: strangler --data {} status --watch", data.display()));
+    lines.push("in another terminal:".to_owned());
+    for words in ["status --watch", "weight invoke 10", "shadow set invoke 100", "ramp start invoke", "rollback --all"]
+    {
+        lines.push(format!("  strangler --data {} {words}", data.display()));
+    }
     lines.join("\n")
 }

@@ -1,0 +1,31 @@
+//! The walk that `strangler demo` shows, with less traffic.
+
+use std::time::Duration;
+
+use local_stack::{
+    Stack, StackOptions, StackSource,
+    demo::{self, Pace, Screen, Target},
+};
+
+use super::site::programs;
+
+#[tokio::test]
+async fn load_the_demonstration_goes_as_told() {
+    let source = StackSource::demonstration().expect("the documents are valid");
+    let options = StackOptions { programs: vec![programs()], ..StackOptions::new(source) };
+    let stack = Stack::start(options).await.unwrap_or_else(|error| panic!("{error}"));
+    let url = |name: &str| stack.urls()[name].clone();
+    let target = Target {
+        gateway: url("gateway"),
+        admin: url("admin"),
+        flawed_candidate: url("flawed-candidate"),
+        token: stack.secret("admin").expect("the document generates it").to_owned(),
+        rollout_file: stack.file("rollout.toml"),
+    };
+    let pace = Pace { step: Duration::from_secs(2), keys: 200, reads_per_s: 100, ..Pace::default() };
+    let screen = Screen::stdout();
+    let summary = demo::run(&target, pace, &screen).await.unwrap_or_else(|error| panic!("{error:#}"));
+    screen.summary(&summary);
+    assert!(summary.problems.is_empty(), "{:#?}", summary.problems);
+    stack.stop().await;
+}
