@@ -53,8 +53,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// The documents as they are but for what a test needs: the database's address, and a bus that
-    /// tries again sooner.
+    /// The documents as they are but for what a test needs: the database's address, a bus that tries
+    /// again sooner, and percentages that stay where they are put, whatever is killed. What the guard
+    /// does has tests of its own.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // PostgreSQL's account has to pass.
@@ -72,6 +73,13 @@ impl Site {
             let environment = &mut legacy.expect("the monolith")["env"];
             environment["LEGACY__BUS__REDELIVERY_DELAY"] = value("20ms");
             environment["LEGACY__BUS__IN_PROCESS__POLL_INTERVAL"] = value("20ms");
+        });
+        site.edit("gateway.toml", |document| {
+            let routes = document["routes"].as_array_of_tables_mut().expect("it has routes");
+            for route in routes.iter_mut() {
+                route.remove("guard");
+                route.remove("ramp");
+            }
         });
         site
     }
