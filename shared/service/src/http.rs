@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Instant};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -50,7 +50,7 @@ pub(crate) fn router(application: Router, config: &HttpConfig, life: &Lifecycle)
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(ready).with_state(life.readiness.clone()))
         .route("/health", get(|| async { Json(json!({"status": "healthy"})) }))
-        .route("/metrics", get(|| async { ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render()) }));
+        .route("/metrics", get(all_metrics));
     application
         .merge(own)
         .layer(DefaultBodyLimit::max(config.body_limit.as_usize()))
@@ -61,6 +61,11 @@ async fn ready(State(readiness): State<Readiness>) -> Response {
     let missing = readiness.missing();
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": missing.is_empty(), "missing": missing}))).into_response()
+}
+
+async fn all_metrics(headers: HeaderMap) -> Response {
+    let (content_type, text) = metrics::render(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 /// Spans, counts and times a request, and names it in the answer.

@@ -3,13 +3,16 @@
 //! - [`init`] sets up `tracing`: one JSON object a line (or text for people) on standard error,
 //!   and OpenTelemetry export over OTLP/HTTP when an endpoint is configured.
 //! - [`TraceContext`] is the W3C `traceparent` header, with or without OpenTelemetry.
-//! - [`metrics`] is the process's Prometheus registry as text.
+//! - [`metrics`] is the process's Prometheus registry as text, with [`Exemplars`] for whoever reads OpenMetrics.
 
 mod config;
+mod exemplars;
 mod init;
 pub mod metrics;
+mod openmetrics;
 mod trace_context;
 
 pub use config::{LogFormat, TelemetryConfig};
+pub use exemplars::Exemplars;
 pub use init::{Guard, InitError, init};
 pub use trace_context::{TRACEPARENT, TraceContext};

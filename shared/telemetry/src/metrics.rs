@@ -6,8 +6,7 @@
 
 use prometheus::{Encoder, TextEncoder};
 
-/// Content type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+use crate::openmetrics;
 
 /// Bounds, in seconds, for the duration of requests: OpenTelemetry's for HTTP servers, and finer
 /// ones below 5 ms, where a warm call lives.
@@ -24,13 +23,58 @@ pub mod names {
     pub const HTTP_SERVER_ACTIVE_REQUESTS: &str = "http_server_active_requests";
 }
 
-/// Every metric of this process, in Prometheus text format.
+/// Every metric of this process with its content type, as the `Accept` header of whoever asks has it:
+/// OpenMetrics, which alone has exemplars, or Prometheus' text.
 #[must_use]
-pub fn render() -> String {
+pub fn render(accept: Option<&str>) -> (&'static str, String) {
+    let families = prometheus::gather();
+    if accept.is_some_and(prefers_openmetrics) {
+        return (openmetrics::CONTENT_TYPE, openmetrics::render(&families));
+    }
     let mut text = Vec::new();
-    if let Err(error) = TextEncoder::new().encode(&prometheus::gather(), &mut text) {
+    if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         // One bad metric must not hide the others: what was written until then is answered.
         tracing::error!(%error, "a metric could not be written");
     }
-    String::from_utf8_lossy(&text).into_owned()
+    (prometheus::TEXT_FORMAT, String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Whether the header names OpenMetrics, and no other text before it: RFC 9110, 12.5.1. Of its versions
+/// 1.0.0 is as good as an earlier one that is asked for, which it only says more precisely.
+fn prefers_openmetrics(accept: &str) -> bool {
+    let quality = |wanted: &str| {
+        let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+        ranges
+            .filter_map(|mut range| {
+                range.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+                Some(range.find_map(|parameter| parameter.strip_prefix("q=")?.parse::<f64>().ok()).unwrap_or(1.0))
+            })
+            .fold(0.0, f64::max)
+    };
+    let openmetrics = quality("application/openmetrics-text");
+    openmetrics > 0.0 && openmetrics >= quality("text/plain")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_prefers_openmetrics_gets_it() {
+        for (accept, preferred) in [
+            // As Prometheus asks.
+            ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1", true),
+            ("text/plain;version=0.0.4;q=0.9, Application/OpenMetrics-Text; q=0.9", true),
+            ("application/openmetrics-text", true),
+            ("application/openmetrics-text;q=0", false),
+            ("application/openmetrics-text;q=0.2, text/plain", false),
+            ("text/html, */*", false),
+            ("", false),
+        ] {
+            assert_eq!(prefers_openmetrics(accept), preferred, "{accept}");
+        }
+        assert_eq!(render(None).0, prometheus::TEXT_FORMAT);
+        let (content_type, text) = render(Some("application/openmetrics-text"));
+        assert_eq!((content_type, text.ends_with("# EOF\n")), (openmetrics::CONTENT_TYPE, true));
+    }
 }

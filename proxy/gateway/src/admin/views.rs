@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -166,8 +166,10 @@ pub(super) async fn only_candidate(
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics() -> Response {
-    ([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], telemetry::metrics::render()).into_response()
+pub(super) async fn metrics(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (content_type, text) = telemetry::metrics::render(accept);
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 /// `GET /livez`, `GET /readyz`

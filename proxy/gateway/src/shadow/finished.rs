@@ -40,18 +40,21 @@ impl Finished<'_> {
         let outcome = Outcome::from(self.comparison.outcome);
         if outcome == Outcome::Different {
             mismatches.keep(self.mismatch(mismatches.body_limit()));
+            self.tell();
         }
-        if outcome == Outcome::Different
-            && let Some(unsaid) = self.route.mismatches.may_say(SystemTime::now())
-        {
-            let [served, copied] = self.spans;
+        outcome
+    }
+
+    fn tell(&self) {
+        let [served, copied] = self.spans;
+        self.route.metrics.differed(served);
+        if let Some(unsaid) = self.route.mismatches.may_say(SystemTime::now()) {
             tracing::warn!(
                 route = %self.route.name, served_by = self.served_by.as_str(), trace_id = %served.trace_id(),
                 served_span_id = %served.span_id(), copied_span_id = %copied.span_id(),
                 differences = %Listed(&self.comparison.differences), unsaid, "the two sides answered differently"
             );
         }
-        outcome
     }
 
     fn mismatch(&self, body_limit: usize) -> Mismatch {

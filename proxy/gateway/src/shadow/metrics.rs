@@ -9,7 +9,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, PullingGauge,
     Registry, core::Collector,
 };
-use telemetry::metrics::DURATION_BUCKETS_S;
+use telemetry::{Exemplars, TraceContext, metrics::DURATION_BUCKETS_S};
 
 use super::{
     budget::Pool,
@@ -30,7 +30,9 @@ pub(super) struct RouteMetrics {
     outcomes: [IntCounter; Outcome::COUNT],
     in_flight: IntGauge,
     /// From choosing the address to the header of the answer, by side.
-    duration: [Histogram; 2],
+    duration: [(Histogram, Arc<Exemplars>); 2],
+    /// Requests whose answers differed.
+    different: Arc<Exemplars>,
     /// Answers of legacy that it was asked for once more.
     pub(super) noise_learnt: IntCounter,
     /// Those that did not come.
@@ -83,7 +85,16 @@ impl Families {
         RouteMetrics {
             outcomes: outcomes.try_into().unwrap_or_else(|_| unreachable!("as many counters as outcomes")),
             in_flight: self.in_flight.with_label_values(&[route]),
-            duration: Side::ALL.map(|side| self.duration.with_label_values(&[route, side.as_str()])),
+            duration: Side::ALL.map(|side| {
+                let labels = [("route", route), ("side", side.as_str())];
+                let exemplars = Exemplars::of_histogram(names::SHADOW_DURATION, &labels, &DURATION_BUCKETS_S);
+                (self.duration.with_label_values(&[route, side.as_str()]), exemplars)
+            }),
+            different: {
+                let [outcome, reason] = Outcome::Different.labels();
+                let labels = [("route", route), ("outcome", outcome), ("reason", reason)];
+                Exemplars::of_counter(names::SHADOW_REQUESTS, &labels)
+            },
             noise_learnt: self.noise.with_label_values(&[route, "learnt"]),
             noise_failed: self.noise.with_label_values(&[route, "failed"]),
         }
@@ -99,8 +110,15 @@ impl RouteMetrics {
         self.outcomes[outcome.index()].get()
     }
 
-    pub(super) fn answered(&self, side: Side, seconds: f64) {
-        self.duration[side.index()].observe(seconds);
+    pub(super) fn answered(&self, side: Side, seconds: f64, trace: TraceContext) {
+        let (duration, exemplars) = &self.duration[side.index()];
+        duration.observe(seconds);
+        exemplars.note(seconds, trace);
+    }
+
+    /// Names a request whose answers differed. It is counted with its outcome.
+    pub(super) fn differed(&self, trace: TraceContext) {
+        self.different.note(1.0, trace);
     }
 }
 

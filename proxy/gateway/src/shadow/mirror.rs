@@ -66,8 +66,8 @@ impl Job {
             Ok(other) => other,
             Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
         };
-        route.metrics.answered(served_by, served.head.latency.as_secs_f64());
-        route.metrics.answered(other_side, other.head.latency.as_secs_f64());
+        route.metrics.answered(served_by, served.head.latency.as_secs_f64(), trace);
+        route.metrics.answered(other_side, other.head.latency.as_secs_f64(), span);
         let (legacy, candidate) = match served_by {
             Side::Legacy => (&served, &other),
             Side::Candidate => (&other, &served),

@@ -4,6 +4,7 @@ mod bodies;
 mod comparing;
 mod copies;
 mod dry_runs;
+mod exemplars;
 mod hostile;
 
 use std::{collections::BTreeMap, net::SocketAddr};
