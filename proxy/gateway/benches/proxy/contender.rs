@@ -6,8 +6,9 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 use anyhow::Context as _;
 
 use crate::{
+    nginx::nginx,
     process::{Cores, Process, free_address},
-    settings::{Servers, nginx},
+    settings::Servers,
 };
 
 /// The contender that all others are compared with.

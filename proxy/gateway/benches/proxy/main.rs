@@ -9,6 +9,11 @@
 
 mod contender;
 mod load;
+#[path = "../stage/median.rs"]
+mod median;
+#[path = "../stage/nginx.rs"]
+mod nginx;
+#[path = "../stage/process.rs"]
 mod process;
 mod report;
 mod settings;

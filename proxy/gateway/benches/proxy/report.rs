@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{contender::BARE, load::Load};
+use crate::{contender::BARE, load::Load, median::median};
 
 struct Round {
     cpu_us: f64,
@@ -53,10 +53,4 @@ impl Report {
             );
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }

@@ -1,0 +1,130 @@
+//! Load at a fixed rate, made by a process of its own: a thread for each connection, each with its own times
+//! to ask at. A request that could not be sent in time because the answer before it was late counts as late
+//! from when it was due.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::process::Cores;
+
+const CONNECTIONS: u32 = 32;
+const KEYS: u32 = 1_000;
+/// A connection that waits longer for an answer has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Requests a second, over all connections.
+    pub rate: u32,
+    pub duration: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Load {
+    pub requests: usize,
+    pub failed: usize,
+    pub p50_us: f64,
+    pub p99_us: f64,
+}
+
+/// Loads a contender.
+pub fn run(address: SocketAddr, pace: Pace) -> anyhow::Result<Load> {
+    let mut command = Cores::Rest.command(std::env::current_exe()?);
+    command.args(["load", &address.to_string(), &pace.rate.to_string(), &pace.duration.as_secs().to_string()]);
+    let output = command.output().context("cannot run the load")?;
+    ensure!(output.status.success(), "the load failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What the process of the load does.
+pub fn generate(arguments: &[&str]) -> anyhow::Result<()> {
+    let [address, rate, seconds] = arguments else { bail!("load ADDRESS RATE SECONDS") };
+    let address: SocketAddr = address.parse()?;
+    let pace = Pace { rate: rate.parse()?, duration: Duration::from_secs(seconds.parse()?) };
+    let began = Instant::now();
+    let connections: Vec<_> =
+        (0..CONNECTIONS).map(|number| thread::spawn(move || connection(address, number, pace, began))).collect();
+    let (mut latencies, mut failed) = (Vec::new(), 0);
+    for connection in connections {
+        let (of_one, failed_of_one) = connection.join().map_err(|_| anyhow::anyhow!("a connection panicked"))?;
+        latencies.extend(of_one);
+        failed += failed_of_one;
+    }
+    latencies.sort_unstable();
+    let share = |percent: usize| {
+        latencies.get(latencies.len() * percent / 100).map_or(0.0, |latency: &Duration| latency.as_secs_f64() * 1e6)
+    };
+    let load = Load { requests: latencies.len() + failed, failed, p50_us: share(50), p99_us: share(99) };
+    println!("{}", serde_json::to_string(&load)?);
+    Ok(())
+}
+
+/// The latencies of one connection, and how many of its requests failed.
+fn connection(address: SocketAddr, number: u32, pace: Pace, began: Instant) -> (Vec<Duration>, usize) {
+    let every = Duration::from_secs(1) * CONNECTIONS / pace.rate;
+    let mut due = began + every * number / CONNECTIONS;
+    let (mut latencies, mut failed, mut key) = (Vec::new(), 0, number);
+    let mut stream = None;
+    while due < began + pace.duration {
+        let wait = due.saturating_duration_since(Instant::now());
+        thread::sleep(wait);
+        // Waking up late is the load's own doing.
+        let from = if wait.is_zero() { due } else { Instant::now() };
+        key = (key + CONNECTIONS) % KEYS;
+        match exchange(&mut stream, address, key) {
+            Ok(()) => latencies.push(from.elapsed()),
+            Err(_) => {
+                failed += 1;
+                stream = None;
+            }
+        }
+        due += every;
+    }
+    (latencies, failed)
+}
+
+fn exchange(stream: &mut Option<TcpStream>, address: SocketAddr, key: u32) -> anyhow::Result<()> {
+    let stream = match stream {
+        Some(stream) => stream,
+        None => {
+            let fresh = TcpStream::connect(address)?;
+            fresh.set_nodelay(true)?;
+            fresh.set_read_timeout(Some(PATIENCE))?;
+            stream.insert(fresh)
+        }
+    };
+    stream.write_all(format!("GET /f/key-{key}/invoke HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::with_capacity(4_096);
+    let mut buffer = [0; 4_096];
+    loop {
+        let read = stream.read(&mut buffer)?;
+        ensure!(read > 0, "the connection ended");
+        answer.extend_from_slice(&buffer[..read]);
+        if let Some(length) = whole_length(&answer)? {
+            ensure!(answer.len() <= length, "more than one answer");
+            if answer.len() == length {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// How long header and body of an answer are, once its header is there. It must be 200.
+fn whole_length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(header) = parsed.parse(answer)? else { return Ok(None) };
+    ensure!(parsed.code == Some(200), "answered with {:?}", parsed.code);
+    let length = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let body: usize = std::str::from_utf8(length.context("no content-length")?.value)?.parse()?;
+    Ok(Some(header + body))
+}
