@@ -47,6 +47,8 @@ pub(crate) struct Status {
     pub(crate) revision: u64,
     pub(crate) rollout_file: String,
     pub(crate) reload_error: Option<String>,
+    #[serde(default)]
+    pub(crate) rollout: Option<RolloutStatus>,
     pub(crate) started_at: String,
     pub(crate) uptime_seconds: f64,
     pub(crate) routes: Vec<RouteStatus>,
@@ -91,6 +93,36 @@ pub(crate) struct UpstreamStatus {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) healthy: bool,
+    /// `closed`, `open` or `probation`; nothing without a circuit breaker.
+    #[serde(default)]
+    pub(crate) breaker: Option<String>,
+    #[serde(default)]
+    pub(crate) breaker_open_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) in_flight: u64,
+    #[serde(default)]
+    pub(crate) addresses: Vec<AddressStatus>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct AddressStatus {
+    pub(crate) address: String,
+    pub(crate) healthy: bool,
+    /// How much longer it is left out because it failed.
+    pub(crate) ejected_ms: Option<u64>,
+    /// Why it could not be reached.
+    pub(crate) problem: Option<String>,
+}
+
+/// Who keeps the rollout, and whether they answer.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct RolloutStatus {
+    pub(crate) store: String,
+    pub(crate) store_up: bool,
+    pub(crate) store_age_seconds: Option<f64>,
+    /// Routes whose rollback is in force here and not in the store.
+    pub(crate) pending_rollbacks: Vec<String>,
 }
 
 /// `PUT /api/v1/routes/{name}/weight`

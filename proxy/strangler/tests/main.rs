@@ -199,12 +199,12 @@ async fn pins_and_limits_are_sent_and_told_in_words() {
             json!({}),
         ),
     ] {
-        let noted = [arguments, &["--actor", "ada", "--reason", "first"]].concat();
+        let noted = [arguments, &["--actor", "ada", "--reason", "first", "--expect", "2"]].concat();
         let output = against(&stub, &noted).await;
         assert_eq!(said(&output.stdout), said_so, "{}", said(&output.stderr));
         let request = stub.requests().pop().unwrap();
         assert_eq!((request.method.as_str(), request.path.as_str()), (method, path));
-        let mut expected = json!({"reason": "first", "actor": "ada"});
+        let mut expected = json!({"reason": "first", "actor": "ada", "expected_revision": 2});
         expected.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
         assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap(), expected);
     }

@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Admin, noted};
-use crate::arguments::{Note, limits::Side};
+use super::{Admin, noted_for};
+use crate::arguments::limits::{LimitArguments, PinArguments, UnpinArguments};
 
 /// `PUT` and `DELETE /api/v1/routes/{name}/pins/{key}`
 #[derive(Debug, Deserialize, Serialize)]
@@ -57,14 +57,15 @@ pub(crate) struct LimitChanged {
 }
 
 impl Admin<'_> {
-    pub(crate) async fn pin(&self, route: &str, key: &str, side: Side, note: &Note) -> anyhow::Result<PinChanged> {
-        let mut body = noted(note);
-        body["side"] = json!(side.as_str());
-        self.call(Method::PUT, &["routes", route, "pins", key], Some(body)).await
+    pub(crate) async fn pin(&self, pin: &PinArguments) -> anyhow::Result<PinChanged> {
+        let mut body = noted_for(pin.expect, &pin.note);
+        body["side"] = json!(pin.side.as_str());
+        self.call(Method::PUT, &["routes", &pin.route, "pins", &pin.key], Some(body)).await
     }
 
-    pub(crate) async fn unpin(&self, route: &str, key: &str, note: &Note) -> anyhow::Result<PinChanged> {
-        self.call(Method::DELETE, &["routes", route, "pins", key], Some(noted(note))).await
+    pub(crate) async fn unpin(&self, pin: &UnpinArguments) -> anyhow::Result<PinChanged> {
+        let body = noted_for(pin.expect, &pin.note);
+        self.call(Method::DELETE, &["routes", &pin.route, "pins", &pin.key], Some(body)).await
     }
 
     pub(crate) async fn limits(&self) -> anyhow::Result<Limits> {
@@ -72,19 +73,13 @@ impl Admin<'_> {
     }
 
     /// Sets a limit, or without a rate takes it away.
-    pub(crate) async fn set_limit(
-        &self,
-        policy: &str,
-        key: Option<&str>,
-        rate: Option<(&str, Option<u32>)>,
-        note: &Note,
-    ) -> anyhow::Result<LimitChanged> {
-        let mut path = vec!["limits", policy];
-        path.extend(key.into_iter().flat_map(|key| ["overrides", key]));
-        let mut body = noted(note);
-        let Some((rate, burst)) = rate else { return self.call(Method::DELETE, &path, Some(body)).await };
+    pub(crate) async fn set_limit(&self, limit: &LimitArguments) -> anyhow::Result<LimitChanged> {
+        let mut path = vec!["limits", limit.policy.as_str()];
+        path.extend(limit.key.iter().flat_map(|key| ["overrides", key.as_str()]));
+        let mut body = noted_for(limit.expect, &limit.note);
+        let Some(rate) = &limit.rate else { return self.call(Method::DELETE, &path, Some(body)).await };
         body["rate"] = json!(rate);
-        if let Some(burst) = burst {
+        if let Some(burst) = limit.burst {
             body["burst"] = json!(burst);
         }
         self.call(Method::PUT, &path, Some(body)).await

@@ -31,6 +31,9 @@ pub(crate) struct PinArguments {
     /// The side that serves it
     #[arg(value_enum)]
     pub(crate) side: Side,
+    /// Refuse unless this revision is the last one
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
     #[command(flatten)]
     pub(crate) note: Note,
 }
@@ -41,6 +44,9 @@ pub(crate) struct UnpinArguments {
     pub(crate) route: String,
     /// The key
     pub(crate) key: String,
+    /// Refuse unless this revision is the last one
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
     #[command(flatten)]
     pub(crate) note: Note,
 }
@@ -62,6 +68,9 @@ pub(crate) struct LimitArguments {
     /// Back to what is configured; with --key, back to what the policy allows to all
     #[arg(long)]
     pub(crate) reset: bool,
+    /// Refuse unless this revision is the last one
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
     #[command(flatten)]
     pub(crate) note: Note,
 }

@@ -29,10 +29,8 @@ pub(crate) async fn list(connection: &Connection, output: &Output) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn set(connection: &Connection, change: LimitArguments, output: &Output) -> anyhow::Result<ExitCode> {
-    let rate = change.rate.as_deref().map(|rate| (rate, change.burst));
-    let admin = Admin::new(connection)?;
-    let changed = admin.set_limit(&change.policy, change.key.as_deref(), rate, &change.note).await?;
+pub(crate) async fn set(connection: &Connection, change: &LimitArguments, output: &Output) -> anyhow::Result<ExitCode> {
+    let changed = Admin::new(connection)?.set_limit(change).await?;
     let LimitChanged { policy, key, from, to, revision } = &changed;
     let what = key.as_ref().map_or_else(|| policy.clone(), |key| format!("{policy} for {key:?}"));
     let quota = |quota: &Option<Quota>| quota.as_ref().map_or_else(|| "as for all".to_owned(), shown);

@@ -9,17 +9,16 @@ use crate::{
     output::Output,
 };
 
-pub(crate) async fn pin(connection: &Connection, change: PinArguments, output: &Output) -> anyhow::Result<ExitCode> {
-    let PinArguments { route, key, side, note } = change;
-    tell(&Admin::new(connection)?.pin(&route, &key, side, &note).await?, output)
+pub(crate) async fn pin(connection: &Connection, change: &PinArguments, output: &Output) -> anyhow::Result<ExitCode> {
+    tell(&Admin::new(connection)?.pin(change).await?, output)
 }
 
 pub(crate) async fn unpin(
     connection: &Connection,
-    change: UnpinArguments,
+    change: &UnpinArguments,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    tell(&Admin::new(connection)?.unpin(&change.route, &change.key, &change.note).await?, output)
+    tell(&Admin::new(connection)?.unpin(change).await?, output)
 }
 
 fn tell(changed: &PinChanged, output: &Output) -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    admin::{Admin, RouteStatus, Side, Status},
+    admin::{Admin, RolloutStatus, RouteStatus, Side, Status, UpstreamStatus},
     arguments::StatusArguments,
     connection::Connection,
     output::{Output, line},
@@ -73,18 +73,48 @@ fn text(status: &Status, previous: Option<&Status>, seconds: Option<f64>, output
         }
     }
     let since = if seconds.is_some() { "since the last look" } else { "since the gateway started" };
-    let upstreams: Vec<String> = status
-        .upstreams
-        .iter()
-        .map(|upstream| {
-            format!("{} {} {}", upstream.name, upstream.address, if upstream.healthy { "up" } else { "DOWN" })
-        })
-        .collect();
+    let upstreams: Vec<String> = status.upstreams.iter().map(upstream).collect();
     let mut text = format!("{table}\n{since}; revision {}; {}", status.revision, upstreams.join(", "));
     if let Some(error) = &status.reload_error {
         text.push_str(&format!("\nthe rollout file was refused, the state above stays in force: {error}"));
     }
+    for trouble in status.rollout.iter().flat_map(store_troubles) {
+        text.push_str(&format!("\n{trouble}"));
+    }
     text
+}
+
+/// An upstream, and what of it does not serve.
+fn upstream(upstream: &UpstreamStatus) -> String {
+    let state = if upstream.healthy { "up" } else { "DOWN" };
+    let mut text = format!("{} {} {state}", upstream.name, upstream.address);
+    match (upstream.breaker.as_deref(), upstream.breaker_open_ms) {
+        (Some("open"), Some(left)) => text.push_str(&format!(" (circuit OPEN for {:.1} s)", left as f64 / 1_000.0)),
+        (None | Some("closed"), _) => {}
+        (Some(other), _) => text.push_str(&format!(" (circuit in {other})")),
+    }
+    for address in &upstream.addresses {
+        if let Some(left) = address.ejected_ms {
+            text.push_str(&format!(" ({} left out for {:.1} s)", address.address, left as f64 / 1_000.0));
+        }
+    }
+    text
+}
+
+/// What is wrong with where the rollout is kept.
+fn store_troubles(rollout: &RolloutStatus) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if !rollout.store_up {
+        let since = rollout.store_age_seconds;
+        let since = since.map_or_else(|| "yet".to_owned(), |seconds| format!("for {seconds:.0} s"));
+        let store = &rollout.store;
+        troubles.push(format!("the {store} store has not answered {since}; the last good copy is in force"));
+    }
+    if !rollout.pending_rollbacks.is_empty() {
+        let routes = rollout.pending_rollbacks.join(", ");
+        troubles.push(format!("rolled back here and not yet in the store: {routes}"));
+    }
+    troubles
 }
 
 /// A row for each side that the route has.
@@ -165,12 +195,39 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::admin::Histogram;
 
     fn side(requests: u64, counts: &[u64]) -> Side {
         let latency = Histogram { le_seconds: vec![0.001, 0.01, 0.1], counts: counts.to_vec(), sum_seconds: 0.0 };
         Side { requests, errors: 0, in_flight: 0, latency }
+    }
+
+    #[test]
+    fn what_does_not_serve_is_said() {
+        let up = json!({
+            "name": "lambda", "address": "a:1, b:1", "healthy": true, "breaker": "open", "breaker_open_ms": 1500,
+            "addresses": [
+                {"address": "a:1", "healthy": true, "ejected_ms": 2000, "problem": null},
+                {"address": "b:1", "healthy": true, "ejected_ms": null, "problem": null},
+            ],
+        });
+        let said = upstream(&serde_json::from_value(up).unwrap());
+        assert_eq!(said, "lambda a:1, b:1 up (circuit OPEN for 1.5 s) (a:1 left out for 2.0 s)");
+        let gone =
+            json!({"store": "postgres", "store_up": false, "store_age_seconds": 12.3, "pending_rollbacks": ["f"]});
+        let said = store_troubles(&serde_json::from_value(gone).unwrap());
+        assert_eq!(
+            said,
+            [
+                "the postgres store has not answered for 12 s; the last good copy is in force",
+                "rolled back here and not yet in the store: f"
+            ]
+        );
+        let well = json!({"store": "file", "store_up": true, "store_age_seconds": 0.1, "pending_rollbacks": []});
+        assert!(store_troubles(&serde_json::from_value(well).unwrap()).is_empty());
     }
 
     #[test]
