@@ -54,6 +54,9 @@ fn compare_header(
     (legacy, candidate): (&HeaderMap, &HeaderMap),
     found: &mut Found,
 ) {
+    if legacy.get_all(name).iter().eq(candidate.get_all(name)) {
+        return;
+    }
     let values = |headers: &HeaderMap| {
         let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         values.collect::<Vec<String>>()
@@ -97,8 +100,8 @@ fn compare_bodies(
     (legacy, candidate): (&Answer<'_>, &Answer<'_>),
     found: Found,
 ) -> Result<Found, (Obstacle, Found)> {
-    let encoding = |answer: &Answer<'_>| answer.headers.get(header::CONTENT_ENCODING).cloned();
-    if legacy.body == candidate.body && encoding(legacy) == encoding(candidate) {
+    let [one, two] = [legacy, candidate].map(|answer| answer.headers.get(header::CONTENT_ENCODING));
+    if legacy.body == candidate.body && one == two {
         return Ok(found);
     }
     let bodies = Bodies { rules, masks, found };
