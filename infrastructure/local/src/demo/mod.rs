@@ -85,7 +85,8 @@ impl Default for Pace {
             calls_per_s: 20,
             reads_per_s: 300,
             calls_at_a_time: 6,
-            reads_at_a_time: 32,
+            // With the calls, no more than the monolith has connections to its database.
+            reads_at_a_time: 12,
         }
     }
 }

@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use super::{
     operator::{Compared, Difference},
-    stage::{LONGEST_STEP, Stage},
+    stage::Stage,
     tally::{Failed, Tally},
 };
 
@@ -22,6 +22,9 @@ const AGREEMENT_DEADLINE: Duration = Duration::from_secs(20);
 /// The chapter goes on until so many answers of each route were compared: more than the calls among which there is
 /// one of each kind that the planted defect spoils.
 const LEAST_COMPARED: u64 = 40;
+
+/// It must have been so many within this time.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// Longer than a copy may take.
 const COPIES_DEADLINE: Duration = Duration::from_secs(15);
@@ -48,7 +51,7 @@ pub(super) async fn shadow(stage: &mut Stage<'_>, name: &str) -> anyhow::Result<
     let (start, mut tally) = (Instant::now(), Tally::default());
     let mut compared = since(&look(stage).await?, &before);
     while start.elapsed() < stage.pace.step || !enough(&compared) {
-        ensure!(start.elapsed() < stage.pace.step * LONGEST_STEP, "hardly anything was compared: {compared:?}");
+        ensure!(start.elapsed() < LONGEST, "hardly anything was compared: {compared:?}");
         stage.collect(start, Duration::from_secs(1), &mut [&mut tally]).await;
         compared = since(&look(stage).await?, &before);
         stage.screen.shadow_second(&compared, &tally);

@@ -27,9 +27,9 @@ pub(super) const FOLLOWING_ROUTES: [&str; 2] = ["function", "executions"];
 /// All that move.
 pub(super) const MOVING_ROUTES: [&str; 3] = ["invoke", "function", "executions"];
 
-/// A step goes on until enough was seen, at most this many times its length: the share of a few keys says little
+/// A step goes on until every key was seen, at most this many times its length: the share of a few keys says little
 /// about the split.
-pub(super) const LONGEST_STEP: u32 = 10;
+const LONGEST_STEP: u32 = 10;
 
 /// Longer than any request takes.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(40);

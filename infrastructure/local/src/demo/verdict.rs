@@ -6,6 +6,7 @@ use super::{
     ramping::TakenBack,
     shadowing::{SHADOWED_ROUTES, Shadowed},
     stage::StepResult,
+    tally::Failed,
 };
 
 /// How many standard deviations the observed share of keys may lie from the one asked for: one split of random keys
@@ -81,8 +82,9 @@ fn of_shadows(flawed: &Shadowed, repaired: &Shadowed) -> Vec<String> {
             problems.push(format!("the shadow did not name {path}, where the planted defect is"));
         }
     }
-    for failed in flawed.failures.iter().chain(&repaired.failures) {
-        problems.push(format!("a caller noticed the shadow: {}", failed.why));
+    for (candidate, shadowed) in [("flawed", flawed), ("repaired", repaired)] {
+        let doing = format!("while the {candidate} candidate was only shadowed");
+        problems.extend(some_failed(&doing, &shadowed.failures));
     }
     problems
 }
@@ -91,19 +93,22 @@ fn of_shadows(flawed: &Shadowed, repaired: &Shadowed) -> Vec<String> {
 fn of_guard(shown: &Shown) -> Vec<String> {
     let taken_back = &shown.taken_back;
     let mut problems: Vec<String> =
-        taken_back.other_failures.iter().map(|failed| format!("on the way to the guard: {}", failed.why)).collect();
+        some_failed("while the guard watched the flawed candidate", &taken_back.other_failures).into_iter().collect();
     if taken_back.bad_answers == 0 {
         problems.push("the flawed candidate was taken back before it had given a bad answer".to_owned());
     }
     problems
 }
 
+fn some_failed(when: &str, failures: &[Failed]) -> Option<String> {
+    let first = failures.first()?;
+    Some(format!("{when}: {} failed requests, the first: {}", failures.len(), first.why))
+}
+
 fn of_step(step: &StepResult, keys: usize) -> Vec<String> {
     let mut problems = Vec::new();
     let (name, tally) = (&step.name, &step.tally);
-    if let Some(first) = tally.failures.first() {
-        problems.push(format!("{name}: {} failed requests, the first: {}", tally.failures.len(), first.why));
-    }
+    problems.extend(some_failed(name, &tally.failures));
     let seen = tally.keys().0;
     match tally.observed_percent() {
         None => problems.push(format!("{name}: nothing was served")),

@@ -22,7 +22,14 @@ async fn load_the_demonstration_goes_as_told() {
         token: stack.secret("admin").expect("the document generates it").to_owned(),
         rollout_file: stack.file("rollout.toml"),
     };
-    let pace = Pace { step: Duration::from_secs(2), keys: 200, reads_per_s: 100, ..Pace::default() };
+    let pace = Pace {
+        step: Duration::from_secs(2),
+        keys: 200,
+        reads_per_s: 60,
+        calls_at_a_time: 4,
+        reads_at_a_time: 4,
+        ..Pace::default()
+    };
     let screen = Screen::stdout();
     let summary = demo::run(&target, pace, &screen).await.unwrap_or_else(|error| panic!("{error:#}"));
     screen.summary(&summary);
