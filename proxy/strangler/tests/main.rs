@@ -4,6 +4,7 @@
 mod ramps;
 mod rollout;
 mod shadow;
+mod shadow_walk;
 
 use std::process::{Command, Output};
 
