@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
 use serde::Deserialize;
 
+use super::{RolloutConfig, StoreKind};
+
 /// The most of a body that can be kept; a queue of such bodies is in memory.
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
@@ -68,6 +70,13 @@ impl MismatchesConfig {
     pub(super) fn relative_to(&mut self, folder: &Path) {
         self.folder = folder.join(&self.folder);
     }
+
+    /// The database is that of the rollout, also where the rollout itself is kept in a file.
+    pub(super) fn check_database(&self, rollout: &RolloutConfig, report: &mut Report) {
+        if self.store == MismatchStore::Postgres && rollout.store == StoreKind::File {
+            report.nested("rollout", |report| report.nested("postgres", |report| rollout.postgres.validate(report)));
+        }
+    }
 }
 
 impl Validate for MismatchesConfig {
@@ -87,5 +96,31 @@ impl Validate for MismatchesConfig {
             let fix = "write at least 32 times `body_limit`";
             report.problem("max_stored_bytes", "hardly a mismatch would fit", fix);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use layered_config::load_str;
+
+    use crate::config::Config;
+
+    const START: &str = "admin.token = \"0123456789abcdef\"\nupstreams.old.address = \"127.0.0.1:1\"\n\
+                         [[routes]]\nname = \"a\"\npath = \"/a\"\nlegacy = \"old\"\n[shadow.mismatches]\n";
+
+    #[test]
+    fn each_bad_setting_of_mismatches_is_shown_where_it_is_with_its_fix() {
+        for (line, place, fix) in [
+            ("keep = \"0s\"", "shadow.mismatches.keep", "7days"),
+            ("max_stored = 0", "shadow.mismatches.max_stored", "1 to 1000000"),
+            ("queue = 10001", "shadow.mismatches.queue", "1 to 10000"),
+            ("body_limit = \"2MiB\"", "shadow.mismatches.body_limit", "1MiB"),
+            ("max_stored_bytes = \"1KiB\"", "shadow.mismatches.max_stored_bytes", "32 times"),
+            ("store = \"postgres\"", "rollout.postgres.url", "postgres://"),
+        ] {
+            let problems = load_str::<Config>("gateway.toml", &format!("{START}{line}\n")).unwrap_err().to_string();
+            assert!(problems.contains(place) && problems.contains(fix), "{line}: {problems}");
+        }
+        load_str::<Config>("gateway.toml", START).unwrap();
     }
 }

@@ -320,6 +320,7 @@ impl Validate for Config {
         self.auth.check_routes(&self.routes, report);
         report.nested("shadow", |report| self.shadow.validate(report));
         self.shadow.check_routes(&self.routes, report);
+        self.shadow.mismatches.check_database(&self.rollout, report);
         self.validate_attempts(report);
         routes::build(&self.routes, &self.upstream_names(), report);
         if self.routes.is_empty() {
