@@ -213,34 +213,10 @@ fn path(folder: &Path, number: u64) -> PathBuf {
 mod tests {
     use std::collections::BTreeSet;
 
-    use comparison::{Answer, Masks, Rules, RulesConfig, compare};
-    use http::HeaderMap;
     use layered_config::{ByteSize, HumanDuration};
 
     use super::*;
-    use crate::shadow::store::mismatch::Evidence;
-
-    fn mismatch(number: usize) -> Mismatch {
-        let rules = Rules::compile(&RulesConfig::default()).unwrap();
-        let (headers, one) = (HeaderMap::new(), format!("{{\"a\":{number}}}"));
-        let answer = |body| Answer { status: 200, headers: &headers, body };
-        let (legacy, candidate) = (answer(one.as_bytes()), answer(b"{}"));
-        let evidence = Evidence {
-            route: if number.is_multiple_of(2) { "even" } else { "odd" },
-            template: "/a",
-            served_by: "legacy",
-            trace_id: String::new(),
-            span_ids: [String::new(), String::new()],
-            method: "GET",
-            target: "/a",
-            headers: &headers,
-            body: b"",
-            legacy,
-            candidate,
-            comparison: &compare(&rules, &Masks::none(), &legacy, &candidate),
-        };
-        Mismatch::of(evidence, &rules, 1_000)
-    }
+    use crate::shadow::store::mismatch::example as mismatch;
 
     fn config(folder: &Path) -> MismatchesConfig {
         MismatchesConfig {

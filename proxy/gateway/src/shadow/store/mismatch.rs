@@ -243,3 +243,29 @@ impl ClusterCounts {
         &self.0
     }
 }
+
+/// A mismatch for tests of the stores; of routes `even` and `odd` by turns.
+#[cfg(test)]
+pub(super) fn example(number: usize) -> Mismatch {
+    use comparison::{Masks, RulesConfig, compare};
+
+    let rules = Rules::compile(&RulesConfig::default()).unwrap();
+    let (headers, one) = (HeaderMap::new(), format!("{{\"a\":{number}}}"));
+    let answer = |body| Answer { status: 200, headers: &headers, body };
+    let (legacy, candidate) = (answer(one.as_bytes()), answer(b"{}"));
+    let evidence = Evidence {
+        route: if number.is_multiple_of(2) { "even" } else { "odd" },
+        template: "/a",
+        served_by: "legacy",
+        trace_id: String::new(),
+        span_ids: [String::new(), String::new()],
+        method: "GET",
+        target: "/a",
+        headers: &headers,
+        body: b"",
+        legacy,
+        candidate,
+        comparison: &compare(&rules, &Masks::none(), &legacy, &candidate),
+    };
+    Mismatch::of(evidence, &rules, 1_000)
+}

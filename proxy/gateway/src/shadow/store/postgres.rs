@@ -218,3 +218,52 @@ impl Counts {
         columns
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use layered_config::{ByteSize, HumanDuration, Secret};
+
+    use super::*;
+    use crate::shadow::store::mismatch::example;
+
+    /// With bounds of number, bytes and age. Each on the same tables.
+    async fn kept_with(database: &PostgresConfig, config: MismatchesConfig, more: Vec<Mismatch>) -> Vec<Uuid> {
+        let database = database.clone();
+        // It has a runtime of its own, as on its thread in the gateway.
+        let kept = tokio::task::spawn_blocking(move || {
+            let mut store = PostgresMismatches::new(&config, &database).unwrap();
+            let counted: Vec<ClusterCount> = more.iter().take(1).flat_map(ClusterCount::of).collect();
+            for _ in 0..2 {
+                store.append(&more, &counted).unwrap();
+            }
+            store.prune().unwrap();
+            if let Some(last) = more.last() {
+                assert_eq!(store.get(last.id).unwrap().as_ref(), Some(last));
+            }
+            let odd = store.latest(Some("odd"), 1_000).unwrap();
+            assert!(odd.iter().all(|summary| summary.route == "odd"));
+            (store.latest(None, 1_000).unwrap(), store.clusters().unwrap())
+        });
+        let (kept, clusters) = kept.await.unwrap();
+        assert_eq!((clusters.len(), clusters[0].count), (1, 2), "counts go on, whatever is removed");
+        kept.iter().map(|summary| summary.id).collect()
+    }
+
+    #[tokio::test]
+    async fn number_bytes_and_age_have_bounds_and_nothing_is_kept_twice() {
+        let server = testkit::postgres().await;
+        let database = PostgresConfig { url: Secret::new(server.url.clone()), ..PostgresConfig::default() };
+        let config = MismatchesConfig::default;
+        let all: Vec<Mismatch> = (0..30).map(example).collect();
+        let latest = |most: usize| -> Vec<Uuid> { all.iter().rev().take(most).map(|mismatch| mismatch.id).collect() };
+        assert_eq!(kept_with(&database, config(), all.clone()).await, latest(30));
+        let few = MismatchesConfig { max_stored: 20, ..config() };
+        assert_eq!(kept_with(&database, few, Vec::new()).await, latest(20));
+        let bytes = serde_json::to_vec(&all[29]).unwrap().len() * 10 + 100;
+        let small =
+            MismatchesConfig { max_stored_bytes: ByteSize::from_bytes(u64::try_from(bytes).unwrap()), ..config() };
+        assert_eq!(kept_with(&database, small, Vec::new()).await, latest(10));
+        let short = MismatchesConfig { keep: HumanDuration::from_millis(1), ..config() };
+        assert_eq!(kept_with(&database, short, Vec::new()).await, latest(0));
+    }
+}
