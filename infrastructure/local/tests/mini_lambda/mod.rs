@@ -8,6 +8,7 @@
 //! - [`visibility`]: what one side writes, the other sees at once;
 //! - [`operator`]: the command line against a running gateway;
 //! - [`demonstration`]: the walk of `strangler demo`, with its planted defect;
+//! - [`shadow`]: copies to the candidate, and what of its answers is reported;
 //! - [`load`]: weights, rollback and shutdown under traffic;
 //! - [`kill`]: SIGKILL of each part under traffic.
 
@@ -17,6 +18,7 @@ mod kill;
 mod load;
 mod operator;
 mod rollout;
+mod shadow;
 mod site;
 mod traffic;
 mod visibility;

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// An operator at the command line.
-struct Operator {
+pub struct Operator {
     admin: String,
     token_file: PathBuf,
 }
@@ -25,7 +25,7 @@ struct Done {
 }
 
 impl Operator {
-    fn of(system: &System) -> Self {
+    pub fn of(system: &System) -> Self {
         let token_file = system.stack.data_folder().join("operator-token");
         fs::write(&token_file, format!("{}\n", system.token())).expect("our own folder");
         Self { admin: system.url("admin", ""), token_file }
@@ -46,7 +46,7 @@ impl Operator {
     }
 
     /// The JSON of a command that succeeds, and keeps its errors' stream clean.
-    async fn json(&self, words: &[&str]) -> Value {
+    pub async fn json(&self, words: &[&str]) -> Value {
         let done = self.run(words).await;
         assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""), "{words:?}: {done:?}");
         serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}: {done:?}"))

@@ -94,7 +94,8 @@ impl Site {
         self
     }
 
-    fn edit(&self, file: &str, change: impl FnOnce(&mut DocumentMut)) {
+    /// Changes a document before it is read.
+    pub fn edit(&self, file: &str, change: impl FnOnce(&mut DocumentMut)) {
         let path = self.folder.path().join(file);
         let mut document = fs::read_to_string(&path).expect("our own copy").parse().expect("it is TOML");
         change(&mut document);
