@@ -32,6 +32,11 @@ pub struct ShadowConfig {
     pub dry_run_secret: Secret,
     /// What is kept of answers that differ.
     pub mismatches: MismatchesConfig,
+    /// After how many copies in a row that an upstream could not be sent, or did not answer in HTTP, it is left alone
+    /// for `rest`.
+    pub rest_after: u32,
+    /// How long; then one copy finds out whether it is there again. `0s`: it is never left alone.
+    pub rest: HumanDuration,
     /// How often a service that has not agreed to dry runs is asked, and one that has is asked again.
     pub dry_run_interval: HumanDuration,
 }
@@ -47,6 +52,8 @@ impl Default for ShadowConfig {
             noise_percent: 2.0,
             dry_run_secret: Secret::default(),
             mismatches: MismatchesConfig::default(),
+            rest_after: 10,
+            rest: HumanDuration::from_secs(1),
             dry_run_interval: HumanDuration::from_secs(30),
         }
     }
@@ -99,6 +106,7 @@ impl Validate for ShadowConfig {
         for (key, number) in [
             ("max_concurrent", self.max_concurrent),
             ("max_concurrent_per_upstream", self.max_concurrent_per_upstream),
+            ("rest_after", self.rest_after),
             ("threads", u32::try_from(self.threads).unwrap_or(u32::MAX)),
         ] {
             if number == 0 {

@@ -62,7 +62,10 @@ impl Job {
             shared.judge.copied(route.id, shape);
         }
         let span = trace.child();
-        let other = match copy.send(&shared, &route, route.upstream(other_side), span).await {
+        let to = route.upstream(other_side);
+        let sent = copy.send(&shared, &route, to, span).await;
+        shared.sides[to.index()].rest.ended(&sent, Instant::now());
+        let other = match sent {
             Ok(other) => other,
             Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
         };

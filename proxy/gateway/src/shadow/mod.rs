@@ -24,6 +24,7 @@ mod mirror;
 mod noise;
 mod outcome;
 mod report;
+mod rest;
 mod sampling;
 mod store;
 mod tee;
@@ -35,7 +36,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ::dry_run::Key;
@@ -62,6 +63,7 @@ use metrics::{Families, Pending, RouteMetrics};
 use mirror::Job;
 use noise::Noise;
 use outcome::{Dropped, Outcome};
+use rest::Rest;
 pub(crate) use sampling::Asked;
 use sampling::Sampling;
 use store::Mismatches;
@@ -99,6 +101,7 @@ struct Shared {
 struct ReceivingSide {
     places: Arc<Pool>,
     agreement: Arc<Agreement>,
+    rest: Rest,
 }
 
 /// One route that can be shadowed.
@@ -194,6 +197,7 @@ impl Shadow {
         let sides = upstreams.iter().map(|(_, upstream)| ReceivingSide {
             places: places(config.shadow.max_concurrent_per_upstream),
             agreement: Arc::new(agreements.of(&upstream.name)),
+            rest: Rest::new(config.shadow.rest_after, config.shadow.rest.get(), Instant::now()),
         });
         let connections = usize::try_from(config.shadow.max_concurrent).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
@@ -244,8 +248,12 @@ impl Shadow {
     ) -> Option<Shadowing> {
         let shadowed = self.routes[route.index()].as_ref()?;
         let receiving = shadowed.upstream(decision.side.other());
-        let agreed = || self.shared.sides[receiving.index()].agreement.holds();
+        let receiving = &self.shared.sides[receiving.index()];
+        let agreed = || receiving.agreement.holds();
         Some(match shadowed.sampling.decide(asked, share, agreed) {
+            Ok(_) if !receiving.rest.may_copy(Instant::now()) => {
+                Shadowing::Settled(Outcome::Dropped(Dropped::OtherResting))
+            }
             Ok(manner) => Shadowing::Copying(Box::new(Tee::new(manner, &self.shared.memory, shadowed.body_limit))),
             Err(outcome) => Shadowing::Settled(outcome),
         })

@@ -49,8 +49,10 @@ pub(crate) enum Dropped {
     NoDryRun,
     /// The other side did not prove that it was a dry run.
     Unproven,
-    /// The other side could not be connected to, or is being left alone.
+    /// The other side could not be connected to, or serves nobody now.
     OtherUnavailable,
+    /// The other side failed for copy after copy, and is left alone for a moment.
+    OtherResting,
     /// The other side had not answered in time.
     OtherTimeout,
     /// The other side broke off, or did not speak HTTP.
@@ -72,7 +74,7 @@ pub(crate) enum Dropped {
 }
 
 impl Dropped {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Concurrency,
         Self::UpstreamConcurrency,
         Self::Memory,
@@ -84,6 +86,7 @@ impl Dropped {
         Self::NoDryRun,
         Self::Unproven,
         Self::OtherUnavailable,
+        Self::OtherResting,
         Self::OtherTimeout,
         Self::OtherBroken,
         Self::ComparisonLimits,
@@ -108,6 +111,7 @@ impl Dropped {
             Self::NoDryRun => "no_dry_run",
             Self::Unproven => "dry_run_unproven",
             Self::OtherUnavailable => "other_unavailable",
+            Self::OtherResting => "other_resting",
             Self::OtherTimeout => "other_timeout",
             Self::OtherBroken => "other_broken",
             Self::ComparisonLimits => "comparison_limits",
