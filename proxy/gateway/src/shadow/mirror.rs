@@ -93,8 +93,8 @@ impl Job {
             finished.hand_on(&shared.mismatches)
         }));
         let outcome = outcome.unwrap_or(Outcome::Dropped(Dropped::Failed));
-        if let Outcome::Equal | Outcome::Different = outcome {
-            shared.judge.compared(route.id, shape.as_ref(), outcome == Outcome::Different);
+        if let Some(different) = outcome.differed() {
+            shared.judge.compared(route.id, shape.as_ref(), different);
         }
         pending.settle(outcome);
         if copy.manner == Manner::Plain && rand::random::<f64>() < shared.noise_share {

@@ -167,6 +167,16 @@ impl Outcome {
         }
     }
 
+    /// Whether two answers that were compared differed. An answer whose differences are all explained is as
+    /// good as an equal one: where ids are made anew, no two answers are ever equal.
+    pub(crate) const fn differed(self) -> Option<bool> {
+        match self {
+            Self::Equal | Self::Ignored(Ignored::Differences) => Some(false),
+            Self::Different => Some(true),
+            Self::NotSampled | Self::Ignored(Ignored::Method) | Self::Dropped(_) => None,
+        }
+    }
+
     /// The labels `outcome` and `reason` of metrics.
     pub(crate) const fn labels(self) -> [&'static str; 2] {
         match self {
@@ -191,5 +201,13 @@ mod tests {
         let places: Vec<usize> = Outcome::all().map(Outcome::index).collect();
         assert_eq!(places, (0..Outcome::COUNT).collect::<Vec<_>>());
         assert_eq!(Outcome::all().map(Outcome::labels).collect::<BTreeSet<_>>().len(), Outcome::COUNT);
+    }
+
+    #[test]
+    fn an_answer_whose_differences_are_explained_was_compared_and_found_the_same() {
+        let ended =
+            |different| Outcome::all().filter(|outcome| outcome.differed() == Some(different)).collect::<Vec<_>>();
+        assert_eq!(ended(true), [Outcome::Different]);
+        assert_eq!(ended(false), [Outcome::Equal, Outcome::Ignored(Ignored::Differences)]);
     }
 }

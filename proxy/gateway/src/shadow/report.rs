@@ -97,8 +97,9 @@ impl ShadowedRoute {
             let [name, reason] = outcome.labels();
             OutcomeCount { outcome: name, reason, requests: self.metrics.counted(outcome) }
         });
+        let compared = Outcome::all().filter(|outcome| outcome.differed().is_some());
+        let compared: u64 = compared.map(|outcome| self.metrics.counted(outcome)).sum();
         let different = self.metrics.counted(Outcome::Different);
-        let compared = different + self.metrics.counted(Outcome::Equal);
         #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
         let mismatch_rate = (compared > 0).then(|| different as f64 / compared as f64);
         RouteReport {

@@ -37,6 +37,8 @@ async fn rules_say_what_counts() {
     get(&gateway, 1).await;
     let found = outcomes(&gateway, 3).await;
     assert_eq!((found.get("different"), found.get("ignored:differences")), (None, Some(&1)), "{found:?}");
+    let report = gateway.admin(reqwest::Method::GET, "/api/v1/shadow", None).await.1;
+    assert_eq!(report["routes"][0]["mismatch_rate"], 0.0, "what a rule explains is no mismatch: {report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
