@@ -1,6 +1,6 @@
 //! Settings of shadow comparison: what all routes share, and what each sets for itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use comparison::{Rules, RulesConfig};
 use dry_run::{Key, MIN_SECRET_BYTES};
@@ -9,6 +9,9 @@ use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use serde::Deserialize;
 
 use super::{MismatchesConfig, RouteConfig};
+
+/// Copies that come later than this would be compared with another moment.
+const MOST_GATHERED: Duration = Duration::from_millis(100);
 
 /// What all shadowed routes share. It bounds what copies may cost, whatever the other side does.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,6 +35,8 @@ pub struct ShadowConfig {
     pub dry_run_secret: Secret,
     /// What is kept of answers that differ.
     pub mismatches: MismatchesConfig,
+    /// How long copies are gathered before they are sent together, which costs less CPU for each.
+    pub gather: HumanDuration,
     /// After how many copies in a row that an upstream could not be sent, or did not answer in HTTP, it is left alone
     /// for `rest`.
     pub rest_after: u32,
@@ -52,6 +57,7 @@ impl Default for ShadowConfig {
             noise_percent: 2.0,
             dry_run_secret: Secret::default(),
             mismatches: MismatchesConfig::default(),
+            gather: HumanDuration::from_millis(2),
             rest_after: 10,
             rest: HumanDuration::from_secs(1),
             dry_run_interval: HumanDuration::from_secs(30),
@@ -119,6 +125,10 @@ impl Validate for ShadowConfig {
         }
         if !(0.0..=100.0).contains(&self.noise_percent) {
             report.problem("noise_percent", "it is no share", "write a number from 0 to 100");
+        }
+        if self.gather.get() > MOST_GATHERED {
+            let fix = "write at most \"100ms\"";
+            report.problem("gather", "copies would come long after their requests", fix);
         }
         if self.dry_run_interval.get().is_zero() {
             report.problem("dry_run_interval", "it must not be zero", "write a duration such as \"30s\"");
@@ -198,4 +208,32 @@ fn safe_method(text: &str) -> Option<Method> {
 /// Each route's own settings, by the route's name.
 pub(crate) fn shadowed_routes(routes: &[RouteConfig]) -> BTreeMap<&str, &RouteShadowConfig> {
     routes.iter().filter_map(|route| Some((route.name.as_str(), route.shadow.as_ref()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use layered_config::load_str;
+
+    use crate::config::Config;
+
+    const START: &str = "admin.token = \"0123456789abcdef\"\nupstreams.old.address = \"127.0.0.1:1\"\n\
+                         [[routes]]\nname = \"a\"\npath = \"/a\"\nlegacy = \"old\"\n[shadow]\n";
+
+    #[test]
+    fn each_bad_setting_of_shadowing_is_shown_where_it_is_with_its_fix() {
+        for (line, place, fix) in [
+            ("max_concurrent = 0", "shadow.max_concurrent", "1 or more"),
+            ("rest_after = 0", "shadow.rest_after", "1 or more"),
+            ("threads = 0", "shadow.threads", "1 or more"),
+            ("nice = 20", "shadow.nice", "0 to 19"),
+            ("noise_percent = 101", "shadow.noise_percent", "0 to 100"),
+            ("gather = \"1s\"", "shadow.gather", "100ms"),
+            ("dry_run_interval = \"0s\"", "shadow.dry_run_interval", "30s"),
+            ("dry_run_secret = \"short\"", "shadow.dry_run_secret", "openssl rand"),
+        ] {
+            let problems = load_str::<Config>("gateway.toml", &format!("{START}{line}\n")).unwrap_err().to_string();
+            assert!(problems.contains(place) && problems.contains(fix), "{line}: {problems}");
+        }
+        load_str::<Config>("gateway.toml", START).unwrap();
+    }
 }

@@ -22,6 +22,7 @@ mod finished;
 mod metrics;
 mod mirror;
 mod noise;
+mod outbox;
 mod outcome;
 mod report;
 mod rest;
@@ -62,6 +63,7 @@ use finished::MismatchLog;
 use metrics::{Families, Pending, RouteMetrics};
 use mirror::Job;
 use noise::Noise;
+use outbox::Outbox;
 use outcome::{Dropped, Outcome};
 use rest::Rest;
 pub(crate) use sampling::Asked;
@@ -77,6 +79,7 @@ pub(crate) struct Shadow {
     routes: Box<[Option<Arc<ShadowedRoute>>]>,
     shared: Arc<Shared>,
     places: Arc<Pool>,
+    outbox: Outbox,
     workers: Mutex<Workers>,
     handle: tokio::runtime::Handle,
     on_their_way: InFlightCount,
@@ -214,6 +217,7 @@ impl Shadow {
         let workers = Workers::start(config.shadow.threads, config.shadow.nice)?;
         let shadow = Self {
             places: places(config.shadow.max_concurrent),
+            outbox: Outbox::new(&workers.handle(), shared.clone(), config.shadow.gather.get()),
             handle: workers.handle(),
             routes,
             shared,
@@ -292,7 +296,7 @@ impl Shadow {
             pending: Pending::new(&route.metrics, &self.stopping, self.on_their_way.enter()),
             places: [place, upstream_place],
         };
-        self.handle.spawn(job.run(self.shared.clone()));
+        self.outbox.put(job);
         Ok(())
     }
 

@@ -40,7 +40,8 @@ pub(crate) enum ShadowCommand {
     Ignore {
         /// Name of the route
         route: String,
-        /// The path, such as $.items[*].at, $..updatedAt or headers['etag']
+        // No doc comment: what is in brackets would be a link.
+        #[arg(help = "The path, such as $.items[*].at, $..updatedAt or headers['etag']")]
         path: String,
         #[command(flatten)]
         note: Note,
