@@ -6,6 +6,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use ::dry_run::REQUEST_HEADER;
 use comparison::{Shape, compare};
 use telemetry::{TRACEPARENT, TraceContext};
 
@@ -47,7 +48,7 @@ impl Job {
         let Self { route, served_by, copied, trace, pending, places } = self;
         let other_side = served_by.other();
         let served = copied.served;
-        let copy = match Copy::new(copied.manner, copied.request, copied.body) {
+        let mut copy = match Copy::new(copied.manner, copied.request, copied.body) {
             Ok(copy) => copy,
             Err(error) => {
                 tracing::error!(route = %route.name, %error, "a request cannot be copied");
@@ -112,7 +113,7 @@ impl Copy {
     }
 
     /// Asks legacy once more, and learns from the two answers what of them is noise.
-    async fn learn_noise(&self, shared: &Shared, route: &ShadowedRoute, first: &Received, span: TraceContext) {
+    async fn learn_noise(&mut self, shared: &Shared, route: &ShadowedRoute, first: &Received, span: TraceContext) {
         match self.send(shared, route, route.legacy, span).await {
             Ok(again) => {
                 route.noise.observe(&route.rules, &first.answer(), &again.answer(), SystemTime::now());
@@ -124,7 +125,7 @@ impl Copy {
 
     /// Sends it, and receives the answer within the route's time.
     async fn send(
-        &self,
+        &mut self,
         shared: &Shared,
         route: &ShadowedRoute,
         to: UpstreamId,
@@ -132,19 +133,22 @@ impl Copy {
     ) -> Result<Received, Dropped> {
         let upstream = shared.upstreams.get(to);
         let agreement = &shared.sides[to.index()].agreement;
-        let mut message = Message { head: self.message.head.clone(), body: self.message.body.clone() };
+        let message = &mut self.message;
         message.head.insert_header(TRACEPARENT, span.to_string()).map_err(|_| Dropped::Failed)?;
         let signed = match (self.manner, &shared.dry_run_key) {
             (Manner::Plain, _) => None,
             (Manner::DryRun, Some(key)) if agreement.holds() => {
-                Some((key, dry_run::sign(key, &mut message).map_err(|_| Dropped::Failed)?))
+                Some((key, dry_run::sign(key, message).map_err(|_| Dropped::Failed)?))
             }
             (Manner::DryRun, _) => return Err(Dropped::NoDryRun),
         };
         let peer = upstream.peer_for_copy(Instant::now()).ok_or(Dropped::OtherUnavailable)?;
         let allowance = Allowance { memory: &shared.memory, body_limit: route.body_limit };
-        let answered = exchange(&shared.connector, &peer, &message, &allowance);
+        // Boxed, because it is large and what it is a part of is moved when it is spawned.
+        let answered = Box::pin(exchange(&shared.connector, &peer, message, &allowance));
         let answer = tokio::time::timeout(route.timeout, answered).await.map_err(|_| Dropped::OtherTimeout)??;
+        // It holds for this sending alone, and has no place in what is kept of a mismatch.
+        self.message.head.remove_header(REQUEST_HEADER);
         if let Some((key, token)) = signed {
             agreement.check(key, &token, answer.head.status, &answer.head.headers, &upstream.name)?;
         }

@@ -38,7 +38,8 @@ async fn hand_out(mut jobs: UnboundedReceiver<Job>, shared: Arc<Shared>, gather:
     while jobs.recv_many(&mut batch, MOST_AT_ONCE).await > 0 {
         let full = batch.len() == MOST_AT_ONCE;
         for job in batch.drain(..) {
-            tokio::spawn(job.run(shared.clone()));
+            // Boxed, because a task is moved several times on its way into the runtime and out of it.
+            tokio::spawn(Box::pin(job.run(shared.clone())));
         }
         if !full && !gather.is_zero() {
             time::sleep(gather).await;
