@@ -113,8 +113,8 @@ pub struct HttpConfig {
     pub body_limit: ByteSize,
     /// The longest all header lines of a request may be together.
     pub header_limit: ByteSize,
-    /// The longest a client may take for the head of an HTTP/1 request, in all: of the first from when
-    /// the connection is there, of each further one on top of `keepalive_timeout`.
+    /// How long a client may go on sending the head of an HTTP/1 request: the first from when the connection is
+    /// there, each further one on top of `keepalive_timeout`, which also ends one that sends nothing.
     pub header_timeout: HumanDuration,
     /// How long the gateway waits for the next bytes of a request that has begun.
     pub read_timeout: HumanDuration,

@@ -71,7 +71,8 @@ impl PublicListeners {
         let (tell, told) = watch::channel(false);
         let places = Places::new(config.max_connections, &metrics);
         let first = config.header_timeout.get();
-        let head_deadlines = HeadDeadlines { first, next: config.keepalive_timeout.get() + first };
+        let idle = config.keepalive_timeout.get();
+        let head_deadlines = HeadDeadlines { first, next: idle + first, silence_s: idle.as_secs() };
         let shared = Arc::new(Shared { proxy: Arc::new(proxy), places, metrics, head_deadlines, drain: told });
         let idle_grace = config.idle_grace.get();
         Self { endpoints, shared, idle_grace, tell, drain, admin_address, readiness: Some(readiness) }
