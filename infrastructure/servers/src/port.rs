@@ -31,22 +31,38 @@ impl PortChoice {
             Self::Any | Self::Prefer(_) => any_free(),
         }
     }
+
+    /// A listener on the port, for a server in this process. It is never let go in between: a program that is being
+    /// started by another thread has a copy of every open socket until it runs, so that a port that was
+    /// tried and let go may be taken for a moment longer.
+    ///
+    /// # Errors
+    /// As for [`PortChoice::choose`].
+    pub(crate) fn listen(self) -> io::Result<TcpListener> {
+        match self {
+            Self::Exactly(port) => listener(port),
+            Self::Prefer(port) => listener(port).or_else(|_| any_listener()),
+            Self::Any => any_listener(),
+        }
+    }
 }
 
 fn any_free() -> io::Result<u16> {
+    any_listener()?.local_addr().map(|address| address.port())
+}
+
+fn any_listener() -> io::Result<TcpListener> {
     let span = CANDIDATES.end - CANDIDATES.start;
-    for _ in 0..ATTEMPTS {
-        let port = CANDIDATES.start + rand::random::<u16>() % span;
-        if probe(port).is_ok() {
-            return Ok(port);
-        }
-    }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+    let random = || CANDIDATES.start + rand::random::<u16>() % span;
+    (0..ATTEMPTS).find_map(|_| listener(random()).ok()).map_or_else(|| listener(0), Ok)
+}
+
+fn listener(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
 fn probe(port: u16) -> io::Result<()> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop)
+    listener(port).map(drop)
 }
 
 #[cfg(test)]
@@ -62,5 +78,16 @@ mod tests {
         assert_ne!(other, port);
         drop(taken);
         assert_eq!(PortChoice::Prefer(port).choose().expect("free again"), port);
+    }
+
+    #[test]
+    fn a_listener_is_on_the_port_that_was_wanted_if_that_is_free() {
+        let port =
+            |choice: PortChoice| choice.listen().and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+        let (first, taken) = port(PortChoice::Any).expect("a free port");
+        assert!(port(PortChoice::Exactly(first)).is_err());
+        assert_ne!(port(PortChoice::Prefer(first)).expect("another").0, first);
+        drop(taken);
+        assert_eq!(port(PortChoice::Prefer(first)).expect("free again").0, first);
     }
 }

@@ -1,7 +1,7 @@
 //! An S3 server inside this process, on a folder: one sub-folder per bucket.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -87,8 +87,9 @@ impl S3Server {
             builder.set_auth(SimpleAuth::from_single(options.access_key.clone(), options.secret_key.clone()));
             builder.build()
         };
-        let port = options.port.choose().map_err(S3Error::Listen)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(S3Error::Listen)?;
+        let listener = options.port.listen().map_err(S3Error::Listen)?;
+        listener.set_nonblocking(true).map_err(S3Error::Listen)?;
+        let listener = TcpListener::from_std(listener).map_err(S3Error::Listen)?;
         let address = listener.local_addr().map_err(S3Error::Listen)?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(serve(listener, service, stop.clone()).instrument(tracing::info_span!("s3")));
