@@ -37,8 +37,8 @@ pub struct ShadowConfig {
     pub mismatches: MismatchesConfig,
     /// How long copies are gathered before they are sent together, which costs less CPU for each.
     pub gather: HumanDuration,
-    /// After how many copies in a row that an upstream could not be sent, or did not answer in HTTP, it is left alone
-    /// for `rest`.
+    /// After how many copies in a row that had no answer to be compared (not reached, broken off, over time, too
+    /// large) the other side of a route is left alone for `rest`.
     pub rest_after: u32,
     /// How long; then one copy finds out whether it is there again. `0s`: it is never left alone.
     pub rest: HumanDuration,

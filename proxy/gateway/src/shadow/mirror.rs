@@ -65,7 +65,7 @@ impl Job {
         let span = trace.child();
         let to = route.upstream(other_side);
         let sent = copy.send(&shared, &route, to, span).await;
-        shared.sides[to.index()].rest.ended(&sent, Instant::now());
+        route.rests[other_side.index()].ended(&sent, Instant::now());
         let other = match sent {
             Ok(other) => other,
             Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),

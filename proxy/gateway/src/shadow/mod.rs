@@ -104,7 +104,6 @@ struct Shared {
 struct ReceivingSide {
     places: Arc<Pool>,
     agreement: Arc<Agreement>,
-    rest: Rest,
 }
 
 /// One route that can be shadowed.
@@ -126,6 +125,8 @@ struct ShadowedRoute {
     noise: Noise,
     mismatches: MismatchLog,
     metrics: Arc<RouteMetrics>,
+    /// Of legacy and the candidate, as sides that get copies.
+    rests: [Rest; 2],
 }
 
 /// How a request of a shadowed route ended.
@@ -175,6 +176,7 @@ impl Shadow {
         let families = Families::register(registry, &memory)?;
         let agreements = dry_run::Families::register(registry)?;
         let mismatches = Mismatches::start(&config.shadow.mismatches, &config.rollout.postgres, registry)?;
+        let (rest_after, rest) = (config.shadow.rest_after, config.shadow.rest.get());
         let routes = control.table().iter().map(|(id, route)| {
             let Sides::Both { legacy, candidate, .. } = route.sides else { return None };
             let config = settings.get(route.name.as_str())?;
@@ -193,6 +195,7 @@ impl Shadow {
                 noise: Noise::new(NoiseSettings::default()),
                 mismatches: MismatchLog::default(),
                 metrics: Arc::new(families.of(&route.name)),
+                rests: [(); 2].map(|()| Rest::new(rest_after, rest, Instant::now())),
             }))
         });
         let routes: Box<[_]> = routes.collect();
@@ -200,7 +203,6 @@ impl Shadow {
         let sides = upstreams.iter().map(|(_, upstream)| ReceivingSide {
             places: places(config.shadow.max_concurrent_per_upstream),
             agreement: Arc::new(agreements.of(&upstream.name)),
-            rest: Rest::new(config.shadow.rest_after, config.shadow.rest.get(), Instant::now()),
         });
         let connections = usize::try_from(config.shadow.max_concurrent).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
@@ -252,12 +254,10 @@ impl Shadow {
     ) -> Option<Shadowing> {
         let shadowed = self.routes[route.index()].as_ref()?;
         let receiving = shadowed.upstream(decision.side.other());
-        let receiving = &self.shared.sides[receiving.index()];
-        let agreed = || receiving.agreement.holds();
+        let agreed = || self.shared.sides[receiving.index()].agreement.holds();
+        let rest = &shadowed.rests[decision.side.other().index()];
         Some(match shadowed.sampling.decide(asked, share, agreed) {
-            Ok(_) if !receiving.rest.may_copy(Instant::now()) => {
-                Shadowing::Settled(Outcome::Dropped(Dropped::OtherResting))
-            }
+            Ok(_) if !rest.may_copy(Instant::now()) => Shadowing::Settled(Outcome::Dropped(Dropped::OtherResting)),
             Ok(manner) => Shadowing::Copying(Box::new(Tee::new(manner, &self.shared.memory, shadowed.body_limit))),
             Err(outcome) => Shadowing::Settled(outcome),
         })

@@ -51,7 +51,7 @@ pub(crate) enum Dropped {
     Unproven,
     /// The other side could not be connected to, or serves nobody now.
     OtherUnavailable,
-    /// The other side failed for copy after copy, and is left alone for a moment.
+    /// The other side had no answer to be compared, copy after copy, and is left alone for a moment.
     OtherResting,
     /// The other side had not answered in time.
     OtherTimeout,
