@@ -18,6 +18,8 @@ struct Outcome {
     refused: usize,
     conflicts: usize,
     unchanged: usize,
+    /// What each rollback was answered with.
+    rolled_back: Vec<u64>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,12 +46,20 @@ async fn load_a_thousand_random_changes_lose_no_request_and_no_entry() {
     assert!(made.len() > CHANGES / 4, "most of the valid ones are made");
     assert!(sum(|one| one.refused) > CHANGES / 10 && sum(|one| one.conflicts) > 0);
 
-    fleet.reach(*made.last().unwrap()).await;
+    fleet.reach(made.iter().chain(&one.rolled_back).chain(&other.rolled_back).copied().max().unwrap()).await;
     let [first, second] = fleet.gateways.as_slice() else { panic!("two gateways") };
     let log = first.history().await;
-    let logged: Vec<u64> = log.iter().map(|entry| entry["revision"].as_u64().unwrap()).collect();
+    let revision = |entry: &Value| entry["revision"].as_u64().unwrap();
+    assert!(log.iter().map(revision).eq(1..=log.len() as u64), "none is lost, none is there twice");
+    let (rollbacks, others): (Vec<_>, Vec<_>) = log.iter().partition(|entry| entry["kind"] == "rollback");
+    let logged: Vec<u64> = others.into_iter().map(revision).collect();
     let expected: Vec<u64> = std::iter::once(1).chain(made).collect();
     assert_eq!(logged, expected, "every change that was made, once, and no other");
+    // A rollback is answered with the last revision that is known then: another gateway's may have come after it.
+    let mut answered: Vec<u64> = one.rolled_back.iter().chain(&other.rolled_back).copied().collect();
+    answered.sort_unstable();
+    assert_eq!(rollbacks.len(), answered.len(), "every rollback, once");
+    assert!(rollbacks.into_iter().map(revision).zip(answered).all(|(logged, answered)| logged <= answered));
     assert_eq!(second.history().await, log);
     let (one, other) = (first.document().await, second.document().await);
     assert_eq!(
@@ -81,6 +91,7 @@ async fn ask(gateway: &Gateway, seed: u64, left: &AtomicUsize) -> Outcome {
         assert!(expected.contains(&status), "{status} {answer}");
         match status {
             200 if answer["changed"] == json!(false) => outcome.unchanged += 1,
+            200 if answer.get("routes").is_some() => outcome.rolled_back.push(answer["revision"].as_u64().unwrap()),
             200 => outcome.made.push(answer["revision"].as_u64().unwrap()),
             409 if answer["error"] == "revision_conflict" => outcome.conflicts += 1,
             _ => outcome.refused += 1,
