@@ -3,7 +3,7 @@
 use layered_config::{Report, Validate};
 use objects::ObjectsConfig;
 use serde::Deserialize;
-use service::{HttpConfig, ServiceConfig};
+use service::{AdminConfig, HttpConfig, ServiceConfig};
 use telemetry::TelemetryConfig;
 
 use crate::{bus::BusConfig, executor::ExecutorConfig, scheduler::SchedulerConfig, store::DatabaseConfig};
@@ -26,6 +26,8 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Cron triggers.
     pub scheduler: SchedulerConfig,
+    /// The routes of operators.
+    pub admin: AdminConfig,
 }
 
 impl Validate for Config {
@@ -37,6 +39,7 @@ impl Validate for Config {
         report.nested("bus", |report| self.bus.validate(report));
         report.nested("executor", |report| self.executor.validate(report));
         report.nested("scheduler", |report| self.scheduler.validate(report));
+        report.nested("admin", |report| self.admin.validate(report));
     }
 }
 

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{ExecutionStatus, contract::InvokeResponse};
+use domain::{Event, ExecutionStatus, contract::InvokeResponse};
 use service::{Backoff, retry};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{Processor, Settlement},
-    event::Event,
     invoker::{InvokeError, Invoker},
     store::{AuditEntry, AuditStatus, DeadLetter, Store, StoreError},
 };

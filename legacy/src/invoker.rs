@@ -8,7 +8,7 @@ use domain::{
     contract::{DEFAULT_HANDLER, InvokeResponse},
 };
 use objects::{Objects, ObjectsError};
-use sandbox::{FunctionCode, FunctionResult, Invocation};
+use sandbox::{Code, FunctionCode, FunctionResult, Invocation};
 use service::{Backoff, retry};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -141,7 +141,8 @@ impl Invoker {
                 function_id: function.id.to_string(),
                 function_name: function.name.clone(),
                 language: function.runtime.language(),
-                source,
+                launch: sandbox::Launch::default(),
+                code: Code::Source(source),
                 handler: DEFAULT_HANDLER.to_owned(),
                 environment: function.environment.clone(),
                 memory_bytes: self.memory_bytes,

@@ -8,24 +8,21 @@
 //! ```
 //!
 //! [`build`] puts it together behind [`service::run`]. What is pure stands apart from what acts:
-//! `schedule` and `signature` and [`Event`] decide, `scheduler`, `api` and `events` act.
+//! [`schedule::Schedule`], `signature` and [`domain::Event`] decide, `scheduler`, `api` and `events` act.
 
 mod api;
 mod bus;
 mod config;
-mod event;
 mod events;
 mod executor;
 mod invoker;
 mod monolith;
-mod schedule;
 mod scheduler;
 mod signature;
 mod store;
 
 pub use bus::{BusConfig, BusKind, InProcessConfig, RabbitmqConfig};
 pub use config::Config;
-pub use event::{DEFAULT_MAX_RETRIES, Event, EventType};
 pub use executor::{DockerConfig, DockerImage, ExecutorConfig, ExecutorKind};
 pub use monolith::build;
 pub use scheduler::SchedulerConfig;

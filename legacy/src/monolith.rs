@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use axum::Router;
 use objects::Objects;
-use service::{Backoff, Lifecycle, ReadinessHandle};
+use service::{Admin, Backoff, Lifecycle, ReadinessHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -78,7 +78,7 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         tracing::info!("the scheduler is paused: this replica fires no cron triggers");
     }
     let body_limit_bytes = config.http.body_limit.bytes();
-    Ok(api::router(Api { store, objects, invoker, bus, body_limit_bytes }))
+    Ok(api::router(Api { store, objects, invoker, bus, body_limit_bytes, admin: Admin::new(&config.admin) }))
 }
 
 /// The task that works off events, and closes the executor when nothing can call a function any

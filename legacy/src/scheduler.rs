@@ -8,12 +8,15 @@
 //!   the trigger fires again with the *same* event id, which the consumer recognises.
 //! - **Missed runs** (the scheduler was paused or down) are made up for by one firing, at once, and
 //!   not by one each; the event says for when it was due.
+//! - **Paused** by an operator or a cutover, in the database, so for every replica and over restarts: once the
+//!   pause is answered, no firing is under way and none begins.
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
-use domain::{EventId, TriggerId};
+use chrono::Utc;
+use domain::{Event, EventType};
 use layered_config::{HumanDuration, Report, Validate};
+use schedule::{Schedule, firing_id};
 use serde::Deserialize;
 use serde_json::json;
 use service::Backoff;
@@ -21,8 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bus::{EventBus, PublishError},
-    event::{Event, EventType},
-    schedule::Schedule,
     store::{Store, StoreError, TriggerClaim},
 };
 
@@ -128,30 +129,4 @@ impl Scheduler {
 fn firing(claim: &TriggerClaim) -> Event {
     let payload = json!({"trigger_id": claim.id, "trigger_name": claim.name, "scheduled_at": claim.due_at});
     Event { id: firing_id(claim.id, claim.due_at), ..Event::new(EventType::Cron, claim.function_id, payload) }
-}
-
-/// The id of a trigger's firing at one due time: the same however often it is published.
-fn firing_id(trigger: TriggerId, due_at: DateTime<Utc>) -> EventId {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(trigger.as_uuid().as_bytes());
-    hasher.update(&due_at.timestamp_micros().to_be_bytes());
-    let mut random = [0; 10];
-    random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
-    let milliseconds = u64::try_from(due_at.timestamp_millis()).unwrap_or(0);
-    EventId::from(uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_firing_is_recognised_by_its_trigger_and_due_time() {
-        let (trigger, due_at) = (TriggerId::generate(), Utc::now());
-        let id = firing_id(trigger, due_at);
-        assert_eq!(id, firing_id(trigger, due_at));
-        assert_ne!(id, firing_id(TriggerId::generate(), due_at));
-        assert_ne!(id, firing_id(trigger, due_at + chrono::TimeDelta::microseconds(1)));
-        assert_eq!(id.as_uuid().get_version_num(), 7);
-    }
 }

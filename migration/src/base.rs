@@ -18,6 +18,9 @@ pub(crate) struct BaseTable {
     pub(crate) indexes: Vec<BaseIndex>,
     /// Columns that are a foreign key alone.
     pub(crate) foreign_keys: Vec<String>,
+    /// All of its foreign keys.
+    #[serde(default)]
+    pub(crate) references: Vec<Reference>,
     /// Triggers that fire on the update of named columns only.
     pub(crate) column_triggers: Vec<String>,
     /// Whether its rows are in partitions, where an index cannot be made concurrently.
@@ -37,6 +40,14 @@ pub(crate) struct BaseColumn {
     pub(crate) not_null: bool,
     pub(crate) default: Option<String>,
     pub(crate) generation: Generation,
+    /// What a computed column is computed by, over the row.
+    #[serde(default)]
+    pub(crate) expression: Option<String>,
+    /// The type that carries its values between two databases in binary: one of PostgreSQL's own,
+    /// `text` for an enum, a domain's base. None for what holds ids of this database's types, such
+    /// as an array of enums, or a reg* type.
+    #[serde(default)]
+    pub(crate) wire: Option<String>,
     /// The sequence behind an identity column, as SQL text that `nextval` takes.
     pub(crate) sequence: Option<String>,
 }
@@ -54,6 +65,18 @@ pub(crate) enum Generation {
     IdentityAlways,
     /// An expression over the row.
     Computed,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<String>,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    pub(crate) referred: Vec<String>,
+    /// What follows its columns, such as ` ON DELETE CASCADE`.
+    pub(crate) clauses: String,
 }
 
 /// A usable B-tree index over plain columns.

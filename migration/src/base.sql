@@ -14,6 +14,22 @@ select c.relname::text,
                           'bare_type', format_type(a.atttypid, -1),
                           'not_null', a.attnotnull,
                           'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+                          'expression', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+                          'wire', (
+                              with recursive kind as (
+                                  select t.oid, t.typtype, t.typbasetype, t.typname from pg_type t where t.oid = a.atttypid
+                                  union all
+                                  select b.oid, b.typtype, b.typbasetype, b.typname
+                                  from kind join pg_type b on b.oid = kind.typbasetype where kind.typtype = 'd'
+                              )
+                              select case
+                                  when typtype = 'e' then 'text'
+                                  -- The ids of PostgreSQL's own types, alike in every database.
+                                  when oid < 16384 and typtype in ('b', 'r', 'm') and typname !~ '^_?reg'
+                                      then format_type(oid, -1)
+                              end
+                              from kind where typtype <> 'd'
+                          ),
                           'generation', case
                               when a.attgenerated <> '' then 'computed'
                               when a.attidentity = 'a' then 'identity_always'
@@ -52,6 +68,33 @@ select c.relname::text,
                from pg_constraint k
                join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
                where k.conrelid = c.oid and k.contype = 'f' and cardinality(k.conkey) = 1
+           ),
+           'references', (
+               select coalesce(jsonb_agg(jsonb_build_object(
+                          'name', k.conname,
+                          'schema', rn.nspname,
+                          'table', r.relname,
+                          'columns', (
+                              select jsonb_agg(a.attname order by o.place)
+                              from unnest(k.conkey) with ordinality as o (attnum, place)
+                              join pg_attribute a on a.attrelid = k.conrelid and a.attnum = o.attnum),
+                          'referred', (
+                              select jsonb_agg(a.attname order by o.place)
+                              from unnest(k.confkey) with ordinality as o (attnum, place)
+                              join pg_attribute a on a.attrelid = k.confrelid and a.attnum = o.attnum),
+                          'clauses', concat(
+                              case k.confmatchtype when 'f' then ' MATCH FULL' end,
+                              case k.confupdtype when 'r' then ' ON UPDATE RESTRICT' when 'c' then ' ON UPDATE CASCADE'
+                                  when 'n' then ' ON UPDATE SET NULL' when 'd' then ' ON UPDATE SET DEFAULT' end,
+                              case k.confdeltype when 'r' then ' ON DELETE RESTRICT' when 'c' then ' ON DELETE CASCADE'
+                                  when 'n' then ' ON DELETE SET NULL' when 'd' then ' ON DELETE SET DEFAULT' end,
+                              case when k.condeferrable then ' DEFERRABLE' end,
+                              case when k.condeferred then ' INITIALLY DEFERRED' end)
+                      ) order by k.conname), '[]')
+               from pg_constraint k
+               join pg_class r on r.oid = k.confrelid
+               join pg_namespace rn on rn.oid = r.relnamespace
+               where k.conrelid = c.oid and k.contype = 'f' and k.conparentid = 0
            ),
            'column_triggers', (
                select coalesce(jsonb_agg(t.tgname order by t.tgname), '[]')

@@ -78,17 +78,23 @@ impl fmt::Display for Identifier {
 
 /// A name inside a schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct QualifiedName {
-    pub(crate) schema: Identifier,
-    pub(crate) name: Identifier,
+pub struct QualifiedName {
+    /// The schema.
+    pub schema: Identifier,
+    /// The name in it.
+    pub name: Identifier,
 }
 
 impl QualifiedName {
-    pub(crate) fn new(schema: &Identifier, name: &Identifier) -> Self {
+    /// A name of something in a schema.
+    #[must_use]
+    pub fn new(schema: &Identifier, name: &Identifier) -> Self {
         Self { schema: schema.clone(), name: name.clone() }
     }
 
-    pub(crate) fn quoted(&self) -> String {
+    /// The name as SQL.
+    #[must_use]
+    pub fn quoted(&self) -> String {
         format!("{}.{}", self.schema.quoted(), self.name.quoted())
     }
 }
@@ -97,6 +103,13 @@ impl fmt::Display for QualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.schema, self.name)
     }
+}
+
+/// The path under which everything is read and made beside a schema: the system's names first, then
+/// the schema's, and temporary ones last, so that none of them can stand in for another.
+#[must_use]
+pub fn search_path(schema: &Identifier) -> String {
+    format!("pg_catalog, {}, pg_temp", schema.quoted())
 }
 
 /// Text as an SQL literal, whatever `standard_conforming_strings` says.

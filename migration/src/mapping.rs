@@ -19,17 +19,28 @@
 //! slow = { read = "duration_ms > 1000" }                # computed for the candidate
 //! [targets.lambda-service.tables.invocations.write]
 //! node = "'candidate'"                                  # computed for the monolith
+//!
+//! [slices.invocations]       # what moves together into a database of the target's own
+//! target = "lambda-service"
+//! schema = "public"          # there; the target's when left out
+//! owner = "switch"           # one writer at a time; or "append": both add rows
+//! tables = ["invocations"]   # all of the target's when left out
+//! filters = { invocations = "created_at >= '2024-01-01'" }    # which rows move
+//! cut = { invocations = ["executions_function_id_fkey"] }      # foreign keys that do not
 //! ```
 //!
 //! Columns that are not mentioned are carried over as they are. `read` is SQL over the monolith's
 //! columns; `write` gives a column of the monolith as SQL over the candidate's columns; both see
-//! `pg_catalog` and the source schema. What later stages need (slices, row filters, owners, cut
-//! foreign keys) is refused until a stage uses it, rather than accepted and ignored.
+//! `pg_catalog` and the source schema. `write` is also the inverse when a slice goes back.
+
+mod slices;
 
 use std::{collections::BTreeMap, str::FromStr};
 
 use layered_config::{Problems, Report, Validate, load_str};
 use serde::Deserialize;
+
+pub use slices::{Owner, Slice};
 
 use crate::identifier::Identifier;
 
@@ -43,6 +54,9 @@ pub struct Mapping {
     /// The candidates' sides, by the name of the service.
     #[serde(default)]
     pub targets: BTreeMap<String, Target>,
+    /// What moves together, by a name for it.
+    #[serde(default)]
+    pub slices: BTreeMap<String, Slice>,
 }
 
 /// The monolith's side.
@@ -132,6 +146,7 @@ impl Validate for Mapping {
                 }
             });
         }
+        slices::validate(self, report);
     }
 }
 
@@ -242,8 +257,8 @@ fn sql(at: &str, expression: &str, report: &mut Report) {
     }
 }
 
-/// Words, dots and spaces, then perhaps `(n)` or `(n,m)`, then perhaps `[]`: enough for every type
-/// that is not quoted, and nothing that could be more than a type.
+/// Words, dots, spaces and quoted names, then perhaps `(n)` or `(n,m)`, then perhaps `[]`: enough for
+/// every type, and nothing that could be more than a type.
 fn is_type_name(text: &str) -> bool {
     let text = text.trim_end_matches("[]");
     let (name, modifier) = match text.split_once('(') {
@@ -253,9 +268,20 @@ fn is_type_name(text: &str) -> bool {
         },
         None => (text, None),
     };
-    let starts_well = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let starts_well = name.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '"'));
+    // What is between quotes is every second part; a quote inside of a name is left out.
+    let parts: Vec<&str> = name.split('"').collect();
+    let quotes_close = parts.len() % 2 == 1;
+    let parts_are_names = parts.iter().enumerate().all(|(place, part)| {
+        if place % 2 == 1 {
+            !part.is_empty() && part.chars().all(|c| !c.is_control() && c != ')')
+        } else {
+            part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ' '))
+        }
+    });
     starts_well
-        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | ' '))
+        && quotes_close
+        && parts_are_names
         && modifier.is_none_or(|digits| {
             !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | ' '))
         })
@@ -299,11 +325,75 @@ schema = "pg_own"
     }
 
     #[test]
+    fn problems_of_slices_are_shown_at_their_line() {
+        insta::assert_snapshot!(problems(
+            r#"
+[targets.shop]
+schema = "shop"
+[targets.shop.tables.orders]
+[targets.shop.tables.customers]
+[targets.desk]
+schema = "desk"
+[targets.desk.tables.people]
+from = "customers"
+
+[slices.orders]
+target = "shop"
+tables = ["orders", "orders", "order_lines"]
+filters = { customers = "true", orders = " " }
+cut = { nothing = ["x"] }
+
+[slices.customers]
+target = "shop"
+schema = "strangler"
+tables = ["customers"]
+
+[slices.people]
+target = "desk"
+
+[slices.elsewhere]
+target = "nowhere"
+"#
+        ));
+    }
+
+    #[test]
+    fn a_table_may_go_to_two_services_by_filters() {
+        let text = r#"
+[targets.shop]
+schema = "shop"
+[targets.shop.tables.customers]
+[targets.desk]
+schema = "desk"
+[targets.desk.tables.people]
+from = "customers"
+[slices.customers]
+target = "shop"
+filters = { customers = "not internal" }
+[slices.people]
+target = "desk"
+owner = "append"
+"#;
+        let mapping = Mapping::from_toml("mapping.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(mapping.slices["customers"].owner, Owner::Switch);
+        assert_eq!(mapping.slices["people"].owner, Owner::Append);
+    }
+
+    #[test]
     fn types_are_names_and_nothing_more() {
-        for good in ["uuid", "timestamp with time zone", "numeric(10, 2)", "public.mood", "text[]", "varchar(36)"] {
+        for good in [
+            "uuid",
+            "timestamp with time zone",
+            "numeric(10, 2)",
+            "public.mood",
+            "text[]",
+            "varchar(36)",
+            "\"Role\"",
+            "shop.\"Order State\"[]",
+        ] {
             assert!(is_type_name(good), "{good}");
         }
-        for bad in ["", "(3)", "uuid)", "uuid; x", "a'b", "numeric()", "x(1) y", "\"q\""] {
+        for bad in ["", "(3)", "uuid)", "uuid; x", "a'b", "numeric()", "x(1) y", "\"q", "\"\"", "\"a\" ; x", "\"a)\""] {
             assert!(!is_type_name(bad), "{bad}");
         }
     }

@@ -1,5 +1,7 @@
 //! A database as a test finds it, and the few things every test does with it.
 
+use std::path::{Path, PathBuf};
+
 use migration::{
     Mapping,
     shared::{self, Patience},
@@ -12,6 +14,11 @@ const MONOLITH: &str = include_str!("../../legacy/migrations/0001_mini_lambda.sq
 
 /// The mapping that the local stack uses.
 pub const MINI_LAMBDA: &str = include_str!("../../infrastructure/local/mini-lambda/mapping.toml");
+
+/// The same without its slices, for those of a test.
+pub fn mini_lambda_tables() -> &'static str {
+    MINI_LAMBDA.split_once("[slices").map_or(MINI_LAMBDA, |(tables, _)| tables)
+}
 
 /// A database with a pool; it is dropped with this value.
 pub struct Database {
@@ -92,6 +99,21 @@ impl Database {
     pub async fn findings(&self, mapping: &Mapping) -> String {
         shared::plan(&self.pool, mapping).await.expect_err("it does not fit").to_string()
     }
+}
+
+/// The tables and rows of Chinook, from where `CHINOOK_SQL` says or from beside the checkout; says why
+/// when there are none.
+#[expect(clippy::print_stdout, reason = "who runs the tests is told what was skipped")]
+pub fn chinook() -> Option<String> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/chinook/chinook.sql");
+    let path = std::env::var_os("CHINOOK_SQL").map_or_else(beside, PathBuf::from);
+    let Ok(script) = std::fs::read_to_string(&path) else {
+        println!("skipped: the Chinook script is not there ({}); CHINOOK_SQL may name it", path.display());
+        return None;
+    };
+    // The script makes its own database and connects to it, which is psql's business.
+    let (_, tables) = script.split_once("\\c chinook;").expect("the script connects to its database");
+    Some(tables.to_owned())
 }
 
 /// A mapping without problems.

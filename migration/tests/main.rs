@@ -1,10 +1,21 @@
 //! The crate against a real PostgreSQL.
 
 mod attack;
+mod copies;
 mod database;
+mod drafts;
+mod flows;
+mod kills;
 mod lifecycle;
 mod lookups;
 mod mini_lambda;
 mod music_shop;
 mod privileges;
+mod retirement;
+mod roles;
+mod slices;
+mod splits;
+mod streams;
 mod unfit;
+mod validation;
+mod verification;

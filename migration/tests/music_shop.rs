@@ -1,8 +1,6 @@
 //! Schemas that the stage was not written for, by a mapping alone.
 
-use std::path::Path;
-
-use crate::database::{Database, mapping};
+use crate::database::{Database, chinook, mapping};
 
 const TABLES: &str = "
 create type mood as enum ('calm', 'loud');
@@ -122,14 +120,8 @@ async fn times_in_a_zone_with_summer_time_are_read_in_it() {
 
 #[tokio::test]
 async fn chinook_is_served_through_a_mapping_alone() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/chinook/chinook.sql");
-    let Ok(script) = std::fs::read_to_string(&path) else {
-        println!("skipped: the Chinook script is not beside the checkout ({})", path.display());
-        return;
-    };
-    // The script makes its own database and connects to it, which is psql's business.
-    let (_, tables) = script.split_once("\\c chinook;").expect("the script connects to its database");
-    let database = Database::with(tables).await;
+    let Some(tables) = chinook() else { return };
+    let database = Database::with(&tables).await;
     let mapping = mapping(
         r#"
 [targets.shop]

@@ -23,7 +23,7 @@ use domain::{
 use hdrhistogram::Histogram;
 use local_stack::{RunningStack, Stack, StackOptions, StackSource};
 use reqwest::Client;
-use sandbox::{FunctionCode, Sandbox, SandboxConfig};
+use sandbox::{Code, FunctionCode, Sandbox, SandboxConfig};
 use serde_json::json;
 
 const ROUNDS: usize = 6;
@@ -98,7 +98,8 @@ fn code(language: Language, source: &str) -> FunctionCode {
         function_id: "bench".to_owned(),
         function_name: "bench".to_owned(),
         language,
-        source: Arc::from(source),
+        launch: sandbox::Launch::default(),
+        code: Code::Source(Arc::from(source)),
         handler: "handler".to_owned(),
         environment: std::collections::BTreeMap::new(),
         memory_bytes: 128 << 20,

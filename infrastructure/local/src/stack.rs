@@ -18,6 +18,7 @@ mod part;
 mod program;
 mod restart;
 mod running;
+mod scratch;
 mod source;
 mod start;
 mod template;

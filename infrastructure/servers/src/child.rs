@@ -312,9 +312,15 @@ mod tests {
             tokio::task::yield_now().await;
         };
         assert_eq!(child.stop(Signal::SIGTERM, Duration::from_millis(50)).await, Stopped::Killed);
-        // Its new parent reaps it; until then it is a zombie that still answers signal 0.
-        let state = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        // A signal that kills is delivered a moment after it is sent. Its new parent then reaps it; until it has, it is
+        // a zombie.
+        let stat = format!("/proc/{grandchild}/stat");
+        let gone = || std::fs::read_to_string(&stat).map_or(true, |state| state.contains(") Z "));
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !gone() {
+            assert!(tokio::time::Instant::now() < deadline, "the grandchild outlived its group");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]

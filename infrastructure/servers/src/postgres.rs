@@ -312,6 +312,9 @@ fn server_spec(
         format!("max_connections={}", options.max_connections),
         // Logical decoding is how the migration reads changes; it cannot be switched on later without a restart.
         "wal_level=logical".to_owned(),
+        // Each stream takes a slot at one end, and one for each of its lanes at the other.
+        "max_replication_slots=200".to_owned(),
+        "max_wal_senders=50".to_owned(),
         "log_timezone=UTC".to_owned(),
         "timezone=UTC".to_owned(),
     ];

@@ -5,11 +5,10 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use domain::DeadLetterId;
+use domain::{DeadLetterId, contract::DeadLetterItem};
 use serde_json::{Value, json};
 
 use super::{Api, page::PageQuery, reply::TextRefusal};
-use crate::store::DeadLetterItem;
 
 /// `null` when there are none.
 pub(super) async fn list(

@@ -5,8 +5,9 @@ use axum::{
     extract::{Path, Query, State},
 };
 
+use domain::contract::AuditItem;
+
 use super::{Api, page::PageQuery, reply::TextRefusal};
-use crate::store::AuditItem;
 
 pub(super) async fn list(
     State(api): State<Api>,

@@ -1,5 +1,6 @@
 //! The monolith's REST interface, to the letter of the contract.
 
+mod cron_control;
 mod dead_letters;
 mod events;
 mod functions;
@@ -15,6 +16,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use objects::Objects;
+use service::Admin;
 
 use crate::{bus::EventBus, invoker::Invoker, store::Store};
 
@@ -27,6 +29,8 @@ pub(crate) struct Api {
     pub(crate) bus: Arc<dyn EventBus>,
     /// The most a request's body may hold; named in the refusal.
     pub(crate) body_limit_bytes: u64,
+    /// Whom the routes of operators are for.
+    pub(crate) admin: Admin,
 }
 
 /// Every route of the contract but those that each service has (`/health`, `/metrics`, …).
@@ -45,5 +49,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/dlq/{id}", delete(dead_letters::delete))
         .route("/api/v1/dlq/{id}/retry", post(dead_letters::retry))
         .route("/webhooks/{*path}", get(webhooks::receive).post(webhooks::receive))
+        .route("/admin/cron", get(cron_control::show))
+        .route("/admin/cron/pause", post(cron_control::pause))
+        .route("/admin/cron/resume", post(cron_control::resume))
         .with_state(api)
 }

@@ -45,13 +45,18 @@ pub(super) struct TextRefusal {
 }
 
 impl TextRefusal {
+    /// With this status.
+    pub(super) fn with(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into() }
+    }
+
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, text: text.into() }
+        Self::with(StatusCode::BAD_REQUEST, text)
     }
 
     /// For what the contract answers with 500 although the request is at fault.
     pub(super) fn failed(text: impl Into<String>) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, text: text.into() }
+        Self::with(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
     /// For what failed inside: logs the cause and answers `text`.

@@ -7,7 +7,8 @@ use axum::{
 };
 use bytes::Bytes;
 use chrono::Utc;
-use domain::{FunctionId, TriggerId};
+use domain::{FunctionId, TriggerId, contract::TriggerItem};
+use schedule::Schedule;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,10 +16,7 @@ use super::{
     Api,
     reply::{TextRefusal, text_body},
 };
-use crate::{
-    schedule::Schedule,
-    store::{NewTrigger, StoreError, TriggerItem},
-};
+use crate::store::{NewTrigger, StoreError};
 
 /// `null` counts as missing, and unknown fields are ignored, as on the function routes.
 #[derive(Deserialize)]

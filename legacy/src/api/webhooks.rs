@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName, Method, StatusCode, header},
 };
 use bytes::Bytes;
-use domain::{FunctionId, WebhookId};
+use domain::{Event, EventType, FunctionId, WebhookId, contract::WebhookItem};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,9 +17,8 @@ use super::{
     reply::{TextRefusal, text_body},
 };
 use crate::{
-    event::{Event, EventType},
     signature::{self, Verdict},
-    store::{NewWebhook, StoreError, WebhookItem},
+    store::{NewWebhook, StoreError},
 };
 
 /// Headers of a received request that stay out of the event, which is stored and shown: they hold

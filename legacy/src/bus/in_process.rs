@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::EventId;
+use domain::{Event, EventId};
 use layered_config::{HumanDuration, Report, Validate};
 use serde::Deserialize;
 use service::{Backoff, ReadinessHandle};
@@ -21,10 +21,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{BusConfig, EventBus, Processor, PublishError, Settlement};
-use crate::{
-    event::Event,
-    store::{Store, StoreError},
-};
+use crate::store::{Store, StoreError};
 
 /// Settings of the in-process bus.
 #[derive(Debug, Clone, Deserialize)]

@@ -23,20 +23,21 @@
 mod in_process;
 mod rabbitmq;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use domain::Event;
 use layered_config::{HumanDuration, Report, Validate};
 use serde::Deserialize;
 use service::ReadinessHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{event::Event, store::Store};
+use crate::store::Store;
 
 use in_process::InProcessBus;
 pub use in_process::InProcessConfig;
+pub use messaging::RabbitmqConfig;
 use rabbitmq::RabbitmqBus;
-pub use rabbitmq::RabbitmqConfig;
 
 /// Which bus, and how its events are worked off.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,15 +101,9 @@ pub enum PublishError {
     /// The journal of the in-process bus could not be written.
     #[error("the event could not be journalled")]
     Journal(#[source] crate::store::StoreError),
-    /// There is no connection to the broker, or it broke.
-    #[error("RabbitMQ is away")]
-    Away(#[source] Option<lapin::Error>),
-    /// The broker did not confirm in time.
-    #[error("RabbitMQ did not confirm the event within {} ms", .0.as_millis())]
-    Unconfirmed(Duration),
-    /// The broker refused the event, or no queue takes it.
-    #[error("RabbitMQ did not take the event: {0}")]
-    Refused(String),
+    /// The broker does not have it.
+    #[error(transparent)]
+    Broker(messaging::PublishError),
 }
 
 /// What is to become of a delivered event.

@@ -1,8 +1,7 @@
 //! The table `event_audit_logs`: one row for each event that is done with.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
-use domain::{AuditId, EventId, FunctionId};
-use serde::Serialize;
+use chrono::NaiveDateTime;
+use domain::{AuditId, EventId, FunctionId, contract::AuditItem};
 use sqlx::PgExecutor;
 
 use super::{Page, Store, StoreError, failed, parsed, storable, utc};
@@ -36,19 +35,6 @@ pub(crate) struct AuditEntry<'a> {
     pub(crate) duration_ms: i64,
     /// Empty when it succeeded.
     pub(crate) error: &'a str,
-}
-
-/// A row as `GET …/events` shows it.
-#[derive(Debug, Serialize)]
-pub(crate) struct AuditItem {
-    pub(crate) id: AuditId,
-    pub(crate) event_id: EventId,
-    pub(crate) function_id: FunctionId,
-    pub(crate) event_type: String,
-    pub(crate) status: String,
-    pub(crate) duration_ms: i64,
-    pub(crate) error_message: Option<String>,
-    pub(crate) created_at: DateTime<Utc>,
 }
 
 type Row = (String, String, String, String, i64, Option<String>, NaiveDateTime);

@@ -1,8 +1,7 @@
 //! The table `dead_letter_queue`: events whose function failed to the last retry.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use domain::{DeadLetterId, EventId, FunctionId};
-use serde::Serialize;
+use domain::{DeadLetterId, contract::DeadLetterItem};
 use serde_json::Value;
 use sqlx::types::Json;
 
@@ -18,24 +17,6 @@ pub(crate) struct DeadLetter<'a> {
     pub(crate) max_retries: i32,
     pub(crate) first_attempt_at: DateTime<Utc>,
     pub(crate) last_attempt_at: DateTime<Utc>,
-}
-
-/// A row as `GET /api/v1/dlq` shows it.
-#[derive(Debug, Serialize)]
-pub(crate) struct DeadLetterItem {
-    pub(crate) id: DeadLetterId,
-    pub(crate) event_id: EventId,
-    pub(crate) function_id: FunctionId,
-    pub(crate) event_type: String,
-    pub(crate) payload: Value,
-    pub(crate) error_message: String,
-    pub(crate) retry_count: i32,
-    pub(crate) max_retries: i32,
-    pub(crate) first_attempt_at: DateTime<Utc>,
-    pub(crate) last_attempt_at: DateTime<Utc>,
-    pub(crate) next_retry_at: Option<DateTime<Utc>>,
-    pub(crate) status: String,
-    pub(crate) created_at: DateTime<Utc>,
 }
 
 type Row = (

@@ -4,6 +4,7 @@
 //! nowhere else. Each sub-module owns one table and adds its queries to [`Store`].
 
 mod audit;
+mod cron_pause;
 mod dead_letters;
 mod event_journal;
 mod executions;
@@ -22,12 +23,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-pub(crate) use audit::{AuditEntry, AuditItem, AuditStatus};
-pub(crate) use dead_letters::{DeadLetter, DeadLetterItem};
+pub(crate) use audit::{AuditEntry, AuditStatus};
+pub(crate) use dead_letters::DeadLetter;
 pub(crate) use executions::ExecutionRecord;
 pub(crate) use functions::StoredFunction;
-pub(crate) use triggers::{NewTrigger, TriggerClaim, TriggerItem};
-pub(crate) use webhooks::{NewWebhook, WebhookItem};
+pub(crate) use triggers::{NewTrigger, TriggerClaim};
+pub(crate) use webhooks::NewWebhook;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 

@@ -1,11 +1,10 @@
 //! The table `cron_triggers`.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use domain::{FunctionId, TriggerId};
-use serde::Serialize;
+use domain::{FunctionId, TriggerId, contract::TriggerItem};
 use sqlx::{Postgres, Transaction};
 
-use super::{Store, StoreError, failed, parsed, utc};
+use super::{Store, StoreError, cron_pause, failed, parsed, utc};
 
 /// A trigger to be added.
 #[derive(Debug)]
@@ -17,21 +16,6 @@ pub(crate) struct NewTrigger<'a> {
     pub(crate) enabled: bool,
     /// `None` when the expression never fires.
     pub(crate) next_run_at: Option<DateTime<Utc>>,
-}
-
-/// A trigger as `GET …/triggers/cron` shows it.
-#[derive(Debug, Serialize)]
-pub(crate) struct TriggerItem {
-    pub(crate) id: TriggerId,
-    pub(crate) function_id: FunctionId,
-    pub(crate) name: String,
-    pub(crate) cron_expression: String,
-    pub(crate) timezone: String,
-    pub(crate) enabled: bool,
-    pub(crate) last_run_at: Option<DateTime<Utc>>,
-    pub(crate) next_run_at: Option<DateTime<Utc>>,
-    pub(crate) created_at: DateTime<Utc>,
-    pub(crate) updated_at: DateTime<Utc>,
 }
 
 /// One due trigger, locked until the claim is settled or dropped. Dropping it leaves the trigger
@@ -113,9 +97,13 @@ impl Store {
     pub(crate) async fn claim_due_trigger(&self, now: DateTime<Utc>) -> Result<Option<TriggerClaim>, StoreError> {
         const OPERATION: &str = "claiming a due cron trigger";
         let mut transaction = self.pool.begin().await.map_err(failed(OPERATION))?;
+        // Held to the end of the firing, so that a pause waits for it; the next statement sees a pause that
+        // this one has waited for.
+        cron_pause::lock_shared(&mut *transaction).await?;
         let row: Option<(String, String, String, String, String, NaiveDateTime)> = sqlx::query_as(
             "select id, function_id, name, cron_expression, timezone, next_run_at
              from cron_triggers where enabled and next_run_at <= $1
+                 and not exists (select from cron_scheduler.state where paused)
              order by next_run_at, id limit 1
              for update skip locked",
         )

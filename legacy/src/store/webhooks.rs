@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
-use domain::{FunctionId, WebhookId};
-use serde::Serialize;
+use chrono::NaiveDateTime;
+use domain::{FunctionId, WebhookId, contract::WebhookItem};
 use sqlx::types::Json;
 
 use super::{Store, StoreError, failed, parsed, utc};
@@ -18,21 +17,6 @@ pub(crate) struct NewWebhook {
     pub(crate) secret: String,
     pub(crate) signature_header: String,
     pub(crate) headers: BTreeMap<String, String>,
-}
-
-/// A webhook as the contract shows it, secret and all (a quirk).
-#[derive(Serialize)]
-pub(crate) struct WebhookItem {
-    pub(crate) id: WebhookId,
-    pub(crate) function_id: FunctionId,
-    pub(crate) name: String,
-    pub(crate) path: String,
-    pub(crate) secret: String,
-    pub(crate) signature_header: String,
-    pub(crate) enabled: bool,
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) created_at: DateTime<Utc>,
-    pub(crate) updated_at: DateTime<Utc>,
 }
 
 type Row = (

@@ -7,11 +7,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     error::SharedError,
-    existing::search_path,
     inspection::make_plan,
     plan::{Change, Plan},
-    projection::legal,
 };
+use crate::{identifier::search_path, projection::legal};
 
 /// One lock for all that apply a plan to one database; the number means nothing.
 const APPLY_LOCK: i64 = 0x6d69_6772_6174_6531;

@@ -20,13 +20,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{
-    marker::{self, LIVE_PLACEHOLDER},
-    projection::{BASE, Projection, ViewColumn, ViewColumnKind, quoted},
-};
+use super::marker::{self, LIVE_PLACEHOLDER};
 use crate::{
     base::{BaseColumn, Generation},
     identifier::{Identifier, QualifiedName, dollar_quoted, literal},
+    projection::{BASE, Projection, ViewColumn, ViewColumnKind, quoted},
 };
 
 /// The parts of a row trigger.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, Listed};
+use crate::finding::{Finding, Listed};
 
 /// Why a plan was not made or not applied. No message holds a connection URL.
 #[derive(Debug, thiserror::Error)]

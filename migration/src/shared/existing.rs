@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::marker::{self, Marker};
-use crate::identifier::{Identifier, literal};
+use crate::identifier::literal;
 
 /// One target's schema as it is.
 #[derive(Debug, Clone, Default)]
@@ -186,10 +186,4 @@ async fn read_role(connection: &mut PgConnection, role: &str, source_schema: &st
         None => Role::default(),
         Some((may_create_in_source, may_use_schema)) => Role { exists: true, may_create_in_source, may_use_schema },
     })
-}
-
-/// The path under which everything of the stage is read and made: the system's names first, then
-/// the monolith's, and temporary ones last, so that none of them can stand in for another.
-pub(crate) fn search_path(source_schema: &Identifier) -> String {
-    format!("pg_catalog, {}, pg_temp", source_schema.quoted())
 }

@@ -25,11 +25,9 @@ mod apply;
 mod bundle;
 mod error;
 mod existing;
-mod finding;
 mod inspection;
 mod marker;
 mod plan;
-mod projection;
 mod proof;
 mod stage;
 mod twin;
@@ -38,9 +36,9 @@ use sqlx::PgPool;
 
 pub use apply::Patience;
 pub use error::SharedError;
-pub use finding::Finding;
 pub use plan::{Change, Plan, Purpose};
 
+pub use crate::finding::Finding;
 use crate::mapping::Mapping;
 
 /// Reads the database and says what must change for the views to be as the mapping says. Nothing

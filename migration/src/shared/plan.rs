@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::{
-    existing::Existing,
+use super::{existing::Existing, stage::Stage};
+use crate::{
+    base::BaseSchema,
     finding::Finding,
+    mapping::Mapping,
     projection::{Projection, TypeNames},
-    stage::Stage,
 };
-use crate::{base::BaseSchema, mapping::Mapping};
 
 /// One change, whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

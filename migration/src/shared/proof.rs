@@ -6,14 +6,12 @@
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-use super::{
-    finding::Finding,
-    projection::{BASE, Conversion, Projection, ViewColumn, ViewColumnKind, quoted},
-};
 use crate::{
     base::{BaseColumn, BaseTable},
+    finding::Finding,
     identifier::dollar_quoted,
     mapping::key,
+    projection::{BASE, Conversion, Projection, ViewColumn, ViewColumnKind, quoted},
 };
 
 /// How many bad values a finding names.

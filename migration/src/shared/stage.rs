@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 
 use super::{
     bundle::{self, Bundle},
-    existing::{Existing, Ownership, Relation, search_path},
-    finding::Finding,
+    existing::{Existing, Ownership, Relation},
     marker::{self, Marker},
     plan::{Inputs, Plan},
-    projection::{Projection, legal},
     twin::{Twin, twins},
 };
 use crate::{
     base::BaseTable,
-    identifier::{QualifiedName, literal},
+    finding::Finding,
+    identifier::{QualifiedName, literal, search_path},
     mapping::{Mapping, Target, key},
+    projection::{IdentityRule, Projection, legal},
 };
 
 /// One target between mapping and database.
@@ -97,7 +97,7 @@ impl Stage<'_> {
             )]);
         };
         let view = QualifiedName::new(&legal(&self.target.schema), &legal(view_name));
-        Projection::new(at, view, table, source, base, &self.inputs.types)
+        Projection::new(at, view, table, source, base, &self.inputs.types, IdentityRule::Required)
             .map(|projection| (projection, base))
             .map_err(|problems| self.explain_drift(view_name, base, problems))
     }

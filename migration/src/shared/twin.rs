@@ -8,13 +8,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{
-    marker,
-    projection::{Conversion, Projection, quoted},
-};
+use super::marker;
 use crate::{
     base::{BaseTable, IndexColumn},
     identifier::{Identifier, QualifiedName, literal},
+    projection::{Conversion, Projection, legal, quoted},
 };
 
 /// An index that should be there.
@@ -87,7 +85,7 @@ fn twin(
 
 /// One key of the index: the view's expression without the alias, or the plain column.
 fn key(projection: &Projection, column: &IndexColumn) -> String {
-    let name = crate::shared::projection::legal(&column.name).quoted();
+    let name = legal(&column.name).quoted();
     let expression = match projection.carrier(&column.name).and_then(|carrier| carrier.carried()) {
         Some((base, conversion)) if *conversion != Conversion::None => format!("({})", conversion.read(&quoted(base))),
         _ => name,

@@ -34,7 +34,7 @@ fn table(routes: usize) -> RouteTable {
 
 fn decide(criterion: &mut Criterion) {
     let headers = HeaderMap::from_iter([(HeaderName::from_static("x-tenant"), HeaderValue::from_static("blue"))]);
-    let state = RouteState { weight: Weight::from_percent(50.0).expect("a good percentage"), epoch: 1 };
+    let state = RouteState { weight: Weight::from_percent(50.0).expect("a good percentage"), epoch: 1, moved: false };
     for routes in [1, 100, 1_000] {
         let table = table(routes);
         let path = format!("/api/v1/group{routes}/0193a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b/invoke");

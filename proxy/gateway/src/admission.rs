@@ -19,7 +19,7 @@ use crate::{
     request_context::{RequestContext, Routed},
     request_host::request_host,
     request_path::RequestPath,
-    rollout::Bucket,
+    rollout::{Bucket, Weight},
     route_table::{JsonKey, JsonPointer, KeyInput, KeySource, MatchInput, Route},
     shadow::Asked,
 };
@@ -79,7 +79,15 @@ impl Gateway {
             ctx.limit = self.limiter.decide(counted).await?;
         }
 
-        // 5. The side.
+        // 5. Whether writes are held; the side is chosen by what is in force when they no longer are.
+        if let Some(slice) = &route.slice
+            && slice.writes.contains(&session.req_header().method)
+        {
+            let held_bytes = ctx.kept_body.len() as u64 + unread_bytes(session.req_header());
+            ctx.write = Some(self.slices.gate(slice.id).enter(held_bytes).await?);
+        }
+
+        // 6. The side.
         let snapshot = self.control.snapshot();
         let pin = key.as_deref().and_then(|key| snapshot.pins(id).get(key));
         let mut decision = RouteDecision::new(route, snapshot.get(id), pin, bucket);
@@ -91,7 +99,9 @@ impl Gateway {
         if let Some(shadow) = &self.shadow {
             let request = session.req_header();
             let asked = Asked { method: &request.method, headers: &request.headers, key: key.as_deref() };
-            ctx.shadow = shadow.begin(id, &asked, snapshot.shadow(id), decision);
+            // The rows of the other side are behind those of their owner.
+            let share = if snapshot.get(id).moved { Weight::NONE } else { snapshot.shadow(id) };
+            ctx.shadow = shadow.begin(id, &asked, share, decision);
         }
         ctx.routed = Some(Routed { route: id, key, rewritten, bucket, decision, side_in_flight: None });
         Ok(())
@@ -139,6 +149,17 @@ pub(crate) async fn drop_short_body(session: &mut Session) -> bool {
     }
     let dropped = timeout(SHORT_BODY_WAIT, session.downstream_session.drain_request_body()).await;
     dropped.is_ok_and(|read| read.is_ok())
+}
+
+/// What the engine and its connection take in of a body that nobody reads yet, at most.
+const UNREAD_BYTES: u64 = 64 * 1024;
+
+/// What a request that waits may take of a body, besides what was kept of it.
+fn unread_bytes(request: &RequestHeader) -> u64 {
+    let length = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let may_come = || if request.headers.contains_key(header::TRANSFER_ENCODING) { UNREAD_BYTES } else { 0 };
+    let streamed = request.version > Version::HTTP_11;
+    length.unwrap_or_else(|| if streamed { UNREAD_BYTES } else { may_come() }).min(UNREAD_BYTES)
 }
 
 /// A body that says of itself that it is too long is not read.

@@ -50,6 +50,8 @@ impl Side {
 pub enum Reason {
     /// The route has one side only.
     OnlySide,
+    /// The rows that the route is about are the candidate's.
+    Owner,
     /// The weight is 0 or 100 %.
     Stage,
     /// The key's bucket was compared with the weight.
@@ -68,8 +70,9 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OnlySide,
+        Self::Owner,
         Self::Stage,
         Self::Weight,
         Self::Pin,
@@ -84,6 +87,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OnlySide => "only_side",
+            Self::Owner => "owner",
             Self::Stage => "stage",
             Self::Weight => "weight",
             Self::Pin => "pin",
@@ -118,10 +122,13 @@ pub struct RouteDecision {
 }
 
 impl RouteDecision {
-    /// Decides. A pin goes before the weight.
+    /// Decides. Whose the rows are goes before a pin, and that before the weight.
     #[must_use]
     pub fn new(route: &Route, state: RouteState, pin: Option<Side>, bucket: Bucket) -> Self {
         let epoch = state.epoch;
+        if let Some(slice) = route.slice.as_ref().filter(|_| state.moved) {
+            return Self { side: Side::Candidate, upstream: slice.own, reason: Reason::Owner, epoch };
+        }
         match route.sides {
             Sides::Legacy(upstream) => Self { side: Side::Legacy, upstream, reason: Reason::OnlySide, epoch },
             Sides::Candidate(upstream) => Self { side: Side::Candidate, upstream, reason: Reason::OnlySide, epoch },
@@ -138,11 +145,14 @@ impl RouteDecision {
         }
     }
 
-    /// This, but on the side where the key was written a moment ago. What an operator has pinned stays.
+    /// This, but on the side where the key was written a moment ago. What an operator has pinned stays, and so
+    /// does what is about rows of one side alone.
     #[must_use]
     pub fn stay(self, route: &Route, written: Side) -> Self {
         match route.sides {
-            Sides::Both { legacy, candidate, .. } if self.reason != Reason::Pin && self.side != written => {
+            Sides::Both { legacy, candidate, .. }
+                if !matches!(self.reason, Reason::Pin | Reason::Owner) && self.side != written =>
+            {
                 let upstream = if written == Side::Candidate { candidate } else { legacy };
                 Self { side: written, upstream, reason: Reason::StickyWrite, epoch: self.epoch }
             }
@@ -155,24 +165,25 @@ impl RouteDecision {
     #[must_use]
     pub fn fall_back(self, route: &Route, reason: Reason) -> Option<Self> {
         match (self.side, route.sides) {
-            (Side::Candidate, Sides::Both { legacy, fallback: true, .. }) => {
+            (Side::Candidate, Sides::Both { legacy, fallback: true, .. }) if self.reason != Reason::Owner => {
                 Some(Self { side: Side::Legacy, upstream: legacy, reason, epoch: self.epoch })
             }
             _ => None,
         }
     }
 
-    /// Whether the route's live state still stands behind this. A decision for legacy never goes
-    /// stale: going to legacy is always allowed.
+    /// Whether the route's live state still stands behind this. A decision for legacy never goes stale, unless
+    /// the rows have moved meanwhile: going to legacy is allowed as long as they are there.
     #[must_use]
     pub fn is_current(self, state: RouteState) -> bool {
-        self.side == Side::Legacy || self.epoch == state.epoch
+        (self.reason == Reason::Owner) == state.moved && (self.side == Side::Legacy || self.epoch == state.epoch)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route_table::{RouteSlice, SliceId, Writes};
 
     fn route(sides: Sides) -> Route {
         Route::new("invoke", "/f/{id}".parse().expect("a good template"), sides)
@@ -183,7 +194,26 @@ mod tests {
     }
 
     fn state(percent: f64) -> RouteState {
-        RouteState { weight: Weight::from_percent(percent).expect("a good percentage"), epoch: 7 }
+        RouteState { weight: Weight::from_percent(percent).expect("a good percentage"), epoch: 7, moved: false }
+    }
+
+    #[test]
+    fn rows_that_are_the_candidates_go_before_everything_else() {
+        let slice = RouteSlice { id: SliceId(0), own: UpstreamId(9), writes: Writes::Unsafe };
+        for sides in [both(true).sides, Sides::Candidate(UpstreamId(1))] {
+            let of_slice = Route { slice: Some(slice.clone()), ..route(sides) };
+            let moved = RouteState { moved: true, ..state(0.0) };
+            let decision = RouteDecision::new(&of_slice, moved, Some(Side::Legacy), Bucket::random());
+            assert_eq!(
+                (decision.side, decision.upstream, decision.reason),
+                (Side::Candidate, UpstreamId(9), Reason::Owner)
+            );
+            assert_eq!(decision.stay(&of_slice, Side::Legacy), decision, "a note of a write on legacy is of the past");
+            assert_eq!(decision.fall_back(&of_slice, Reason::Fallback), None, "legacy has other rows");
+            let before = RouteDecision::new(&of_slice, state(0.0), None, Bucket::random());
+            assert!(before.is_current(state(0.0)) && !before.is_current(moved));
+            assert!(decision.is_current(moved) && !decision.is_current(state(0.0)));
+        }
     }
 
     #[test]

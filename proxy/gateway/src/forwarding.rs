@@ -3,11 +3,14 @@
 //! What the gateway says about a request must come from the gateway: whatever a client sends under
 //! these names is removed before ours are set. Removal happens after pingora has dealt with
 //! `Connection`, so a client cannot nominate ours away either. What a trusted proxy says about the
-//! client stays, and this gateway's word about the proxy is added.
+//! client stays, and this gateway's word about the proxy is added. `X-Forwarded-Host` is only ever such
+//! a proxy's: the gateway leaves `Host` as it is, so there is nothing to say beside it.
 
-use http::{HeaderName, HeaderValue, header};
+use std::net::IpAddr;
+
+use http::{HeaderName, HeaderValue};
 use pingora::{
-    Result,
+    ErrorType, OrErr as _, Result,
     http::{RequestHeader, ResponseHeader},
 };
 use telemetry::{TRACEPARENT, TraceContext};
@@ -75,7 +78,6 @@ pub(crate) fn to_upstream(
     trace: TraceContext,
 ) -> Result<()> {
     let said = peer.filter(|peer| peer.trusted).map(|_| said_by_proxy(request)).unwrap_or_default();
-    let host = said.host.or_else(|| request.headers.get(header::HOST).cloned());
     // Most requests have none of them, and a look at each header costs less than one for each name.
     if request.headers.keys().any(|name| OURS.contains(&name.as_str())) {
         for name in OURS {
@@ -83,20 +85,40 @@ pub(crate) fn to_upstream(
         }
     }
     if let Some(peer) = peer {
-        let chain = match said.chain {
-            Some(before) => format!("{before}, {}", peer.address),
-            None => peer.address.to_string(),
-        };
-        request.insert_header(FORWARDED_FOR, chain)?;
+        match said.chain {
+            Some(before) => request.insert_header(FORWARDED_FOR, format!("{before}, {}", peer.address))?,
+            None => request.insert_header(FORWARDED_FOR, address_value(peer.address)?)?,
+        }
     }
-    if let Some(host) = host {
+    // Without a proxy in front, `Host` is what the client asked for, and it goes on as it is.
+    if let Some(host) = said.host {
         request.insert_header(FORWARDED_HOST, host)?;
     }
     let proto = HeaderValue::from_static(if over_tls { "https" } else { "http" });
     request.insert_header(FORWARDED_PROTO, said.proto.unwrap_or(proto))?;
     request.insert_header(REQUEST_ID, request_id)?;
-    request.insert_header(TRACEPARENT, trace.to_string())?;
+    request.insert_header(TRACEPARENT, &trace.to_header()[..])?;
     Ok(())
+}
+
+/// As `Display` writes it, in a tenth of the time for the common kind.
+fn address_value(address: IpAddr) -> Result<HeaderValue> {
+    let IpAddr::V4(address) = address else {
+        return HeaderValue::try_from(address.to_string()).or_err(ErrorType::InternalError, "an address is ASCII");
+    };
+    let mut text = [0_u8; "255.255.255.255".len()];
+    let mut length = 0;
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text[length] = b'.';
+            length += 1;
+        }
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(octet).as_bytes();
+        text[length..length + digits.len()].copy_from_slice(digits);
+        length += digits.len();
+    }
+    HeaderValue::from_bytes(&text[..length]).or_err(ErrorType::InternalError, "an address is ASCII")
 }
 
 /// What a trusted proxy says about the request that it passed on.
@@ -140,6 +162,13 @@ pub(crate) fn to_client(answer: &mut ResponseHeader, request_id: &str, served_by
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for text in ["0.0.0.0", "127.0.0.1", "10.20.30.40", "255.255.255.255", "::1", "2001:db8::ff00:42:8329"] {
+            assert_eq!(address_value(text.parse().expect("an address")).expect("ASCII"), text);
+        }
+    }
 
     fn with_ids(ids: &[&str]) -> RequestHeader {
         let mut request = RequestHeader::build("GET", b"/", None).expect("a good request");

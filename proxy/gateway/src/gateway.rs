@@ -8,6 +8,7 @@ use http::StatusCode;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
     protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
@@ -29,6 +30,7 @@ use crate::{
     refusal::Refusal,
     request_context::{InFlightCount, RequestContext},
     shadow::{Ended, Shadow, Spoilt},
+    slices::Slices,
     sticky_writes::{StickyWrites, WriteOutcome},
     trace::Tracing,
     upstream::Upstreams,
@@ -50,6 +52,7 @@ pub struct Gateway {
     pub(crate) limiter: Limiter,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) sticky_writes: StickyWrites,
+    pub(crate) slices: Arc<Slices>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access_log: AccessLog,
     pub(crate) tracing: Tracing,
@@ -62,6 +65,11 @@ pub struct Gateway {
 impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
+    fn init_downstream_modules(&self, _: &mut HttpModules) {
+        // pingora's default is a module that compresses answers, switched off; it would be asked for each part
+        // of every request all the same.
+    }
+
     fn new_ctx(&self) -> RequestContext {
         // pingora asks for a context when it has read the head of a request.
         head_was_read();
@@ -72,7 +80,7 @@ impl ProxyHttp for Gateway {
         self.set_client_limits(session);
         let request = session.req_header();
         ctx.request_id = forwarding::request_id(request);
-        (ctx.trace, ctx.span) = self.tracing.begin(request);
+        (ctx.trace, ctx.span) = self.tracing.begin(request, ctx.trace);
         let answer = match self.own_answer(session) {
             Some(answer) => {
                 ctx.refusal = Some("own_path");
@@ -267,6 +275,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        ctx.write = None;
         let written = session.response_written().map(|answer| answer.status.as_u16());
         let status = match error {
             Some(error) if *error.esource() == ErrorSource::Downstream && written.is_none_or(|code| code < 400) => {
@@ -332,6 +341,9 @@ impl Gateway {
     /// Holds the key where it may have been written.
     fn note_write(&self, session: &Session, ctx: &RequestContext, outcome: WriteOutcome) {
         let Some(routed) = &ctx.routed else { return };
+        if self.control.table().get(routed.route).sticky_writes.is_none() {
+            return;
+        }
         let request = (&session.req_header().method, outcome);
         let (key, side) = (routed.key.as_deref(), routed.decision.side);
         self.sticky_writes.note(routed.route, key, request, side, &self.control.snapshot());
@@ -342,9 +354,6 @@ impl Gateway {
         session.set_write_timeout(Some(self.config.write_timeout.get()));
         session.set_total_drain_timeout(Some(self.config.read_timeout.get()));
         session.set_pipelining_enabled(true);
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(self.config.keepalive_timeout.get().as_secs()));
-        }
     }
 
     /// The answer to a request about the gateway itself.

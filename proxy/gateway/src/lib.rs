@@ -6,9 +6,10 @@
 //! 1. [`RequestPath`] reads the path in the one way that no upstream can read otherwise;
 //! 2. [`RouteTable`] finds the most specific route for host, path, method, headers and query;
 //!    [`KeySource`] finds the route's key;
-//! 3. [`RouteDecision`] is made, purely, from route, key and the live [`Snapshot`];
-//! 4. the upstream of that side is connected; a candidate that cannot be reached falls back;
-//! 5. one line goes to the access log and a few numbers to the metrics.
+//! 3. a write to a slice whose writes are held waits until they no longer are;
+//! 4. [`RouteDecision`] is made, purely, from route, key and the live [`Snapshot`];
+//! 5. the upstream of that side is connected; a candidate that cannot be reached falls back;
+//! 6. one line goes to the access log and a few numbers to the metrics.
 //!
 //! `gateway.rs` is the glue between them and pingora. [`Control`] owns the live state and every way
 //! to change it: the rollout document's file, the admin API, signals.
@@ -21,6 +22,7 @@ mod admin;
 mod admission;
 mod answer;
 mod auth;
+mod bounded_answer;
 mod client_address;
 mod config;
 mod control;
@@ -47,6 +49,7 @@ mod route_table;
 mod run;
 mod shadow;
 mod signals;
+mod slices;
 mod sticky_writes;
 mod tls;
 mod trace;
@@ -65,7 +68,7 @@ pub use config::{BreakerConfig, EjectionConfig, RetriesConfig, RetryBudgetConfig
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{GuardConfig, NoDataConfig, RampConfig, RampGateConfig, RampStepConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
-pub use config::{RouteShadowConfig, Sample, ShadowConfig};
+pub use config::{RouteShadowConfig, Sample, ShadowConfig, SliceConfig};
 pub use control::{
     Authorship, Break, Change, ChangeError, Changed, Control, Difference, Expect, Fault, FileError, Head, HistoryError,
     HistoryQuery, Kind, LogEntry, NO_HASH, Plan, Revision, Rollback, RouteMove, StartError, StoreError, Verification,
@@ -82,14 +85,14 @@ pub use request_host::{HostProblem, canonical_host};
 pub use request_path::{PathParameters, PathProblem, RequestPath};
 pub use resilience::{FailureKind, FailureKinds, FallbackCase, FallbackOn, Resilience, RetryPolicy};
 pub use rollout::{
-    BUCKETS, Bucket, DocumentText, Entry, MAX_IGNORED, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins, RampRecord,
-    Ramping, RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
+    BUCKETS, Bucket, DataStage, DocumentText, Entry, MAX_IGNORED, MAX_KEY_BYTES, MAX_OVERRIDES, MAX_PINS, Pins,
+    RampRecord, Ramping, RolloutDocument, RouteState, Snapshot, Stage, Weight, WeightProblem,
 };
 pub use route_table::{
     AmbiguousRoutes, Conditions, Expected, HeaderCondition, HeaderEdits, HeaderProblem, HostPattern,
     HostPatternProblem, JsonKey, JsonPointer, KeyInput, KeyProblem, KeySource, MatchInput, PointerProblem,
-    QueryCondition, RepeatedKey, Rewrite, RewriteProblem, Route, RouteId, RouteLimits, RouteTable, Sides, Template,
-    TemplateProblem, UpstreamId,
+    QueryCondition, RepeatedKey, Rewrite, RewriteProblem, Route, RouteId, RouteLimits, RouteSlice, RouteTable, Sides,
+    Slice, SliceId, Template, TemplateProblem, UpstreamId, Writes,
 };
 pub use run::{RunError, run};
 pub use sticky_writes::{RouteStickyWritesConfig, StickyWritesConfig};

@@ -156,6 +156,18 @@ pub mod names {
     pub const DRY_RUN_AGREED: &str = "gateway_shadow_dry_run_agreed";
     /// Answers that did not prove that they were a dry run, by upstream. Anything above 0 is an alarm.
     pub const DRY_RUN_UNPROVEN: &str = "gateway_shadow_dry_run_unproven_total";
+    /// 1 while a fence holds the writes of a slice.
+    pub const FENCE_STANDING: &str = "gateway_fence_standing";
+    /// Fences that have ended, by slice and end: `lifted`, `expired`.
+    pub const FENCES: &str = "gateway_fences_total";
+    /// Seconds that fences stood, by slice.
+    pub const FENCE_HELD: &str = "gateway_fence_held_seconds";
+    /// Writes that a fence holds, by slice.
+    pub const FENCE_WAITING: &str = "gateway_fence_waiting";
+    /// Seconds that writes were held which then went on, by slice.
+    pub const FENCE_WAITED: &str = "gateway_fence_waited_seconds";
+    /// Writes answered with 503 because of a fence, by slice and reason: `too_many`, `too_long`.
+    pub const FENCE_REFUSED: &str = "gateway_fence_refused_total";
     /// Lines of the access log that were not written.
     pub const LOG_LINES_LOST: &str = "gateway_access_log_lines_lost_total";
 }

@@ -16,7 +16,6 @@
 //!   the upstream's `read_timeout` is over, or the connection ends.
 
 use std::{
-    collections::HashMap,
     net::{Shutdown, TcpStream},
     os::fd::{BorrowedFd, RawFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,6 +23,7 @@ use std::{
 
 use http::{HeaderMap, Method, header};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use slab::Slab;
 
 use crate::{
     metrics::names,
@@ -52,8 +52,9 @@ struct Waiting {
 
 #[derive(Default)]
 struct Shard {
-    entered: u64,
-    connections: HashMap<u64, TcpStream>,
+    /// How often its requests were recalled: a place that was entered before is no longer its holder's.
+    recalled: u64,
+    connections: Slab<TcpStream>,
 }
 
 /// One waiting request. Dropping it forgets the request.
@@ -61,7 +62,10 @@ pub(crate) struct Place {
     recall: Arc<Recall>,
     route: RouteId,
     shard: usize,
-    number: u64,
+    /// Of its shard, when it entered.
+    recalled: u64,
+    /// Until it has left.
+    slot: Option<usize>,
 }
 
 impl Recall {
@@ -90,11 +94,10 @@ impl Recall {
         let connection = unsafe { BorrowedFd::borrow_raw(connection) }.try_clone_to_owned().ok()?;
         let shard = usize::from(bucket.get()) % SHARDS;
         let mut waiting = self.locked(route, shard);
-        waiting.entered += 1;
-        let number = waiting.entered;
-        waiting.connections.insert(number, connection.into());
+        let slot = Some(waiting.connections.insert(connection.into()));
+        let recalled = waiting.recalled;
         drop(waiting);
-        Some(Place { recall: self.clone(), route, shard, number })
+        Some(Place { recall: self.clone(), route, shard, recalled, slot })
     }
 
     /// Ends the wait of every request of this route. Returns how many there were.
@@ -103,7 +106,8 @@ impl Recall {
         for shard in 0..SHARDS {
             let mut waiting = self.locked(route, shard);
             recalled += waiting.connections.len();
-            for (_, connection) in waiting.connections.drain() {
+            waiting.recalled += 1;
+            for connection in waiting.connections.drain() {
                 // One that has ended already is as good.
                 let _ = connection.shutdown(Shutdown::Both);
             }
@@ -124,12 +128,15 @@ impl Recall {
 
 impl Place {
     /// Leaves. `true` when the request was recalled, and its connection is gone.
-    pub(crate) fn leave(self) -> bool {
+    pub(crate) fn leave(mut self) -> bool {
         !self.forget()
     }
 
-    fn forget(&self) -> bool {
-        self.recall.locked(self.route, self.shard).connections.remove(&self.number).is_some()
+    /// `false` when there was nothing to forget any more.
+    fn forget(&mut self) -> bool {
+        let Some(slot) = self.slot.take() else { return false };
+        let mut waiting = self.recall.locked(self.route, self.shard);
+        waiting.recalled == self.recalled && waiting.connections.try_remove(slot).is_some()
     }
 }
 

@@ -1,8 +1,10 @@
 //! Why the gateway answers a request itself instead of forwarding it.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
-use crate::answer::Answer;
+use crate::{answer::Answer, slices::Held};
 
 /// The reasons. Each has one status and one code; the code is the `error` of the answer, the
 /// `reason` of the access log and the label of the metric.
@@ -27,11 +29,12 @@ pub(crate) enum Refusal {
     Unauthorized,
     InsufficientScope,
     KeysUnavailable,
+    WriteHeld,
 }
 
 impl Refusal {
     /// All of them, in the order they are declared.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::MethodNotForwarded,
         Self::UnknownExpectation,
@@ -51,6 +54,7 @@ impl Refusal {
         Self::Unauthorized,
         Self::InsufficientScope,
         Self::KeysUnavailable,
+        Self::WriteHeld,
     ];
 
     pub(crate) const fn code(self) -> &'static str {
@@ -74,6 +78,7 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::InsufficientScope => "insufficient_scope",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::WriteHeld => "write_held",
         }
     }
 
@@ -94,7 +99,7 @@ impl Refusal {
             Self::LimitUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::InsufficientScope => StatusCode::FORBIDDEN,
-            Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::KeysUnavailable | Self::WriteHeld => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -121,6 +126,9 @@ impl Refusal {
             Self::KeysUnavailable => {
                 "credentials cannot be checked at the moment; the request was not sent and may be repeated"
             }
+            Self::WriteHeld => {
+                "writes are held while their data moves, and too many wait; the request was not sent and may be repeated"
+            }
         }
     }
 
@@ -140,6 +148,17 @@ impl Refusal {
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     pub(crate) answer: Answer,
+}
+
+impl From<Held> for Refused {
+    fn from(held: Held) -> Self {
+        let wait = match held {
+            Held::TooMany { retry_after } => retry_after,
+            Held::TooLong => Duration::from_secs(1),
+        };
+        let refusal = Refusal::WriteHeld;
+        Self { refusal, answer: refusal.answer().retry_after(wait) }
+    }
 }
 
 impl From<Refusal> for Refused {

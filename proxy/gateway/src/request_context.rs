@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::{
     auth::Identity, client_address::Peer, decision::RouteDecision, dispatch::Tries, limit::LimitFields,
-    rollout::Bucket, route_table::RouteId, shadow::Shadowing,
+    rollout::Bucket, route_table::RouteId, shadow::Shadowing, slices::Write,
 };
 
 /// One request, from its header to the end of its answer.
@@ -52,6 +52,8 @@ pub struct RequestContext {
     /// From then to the header of its answer.
     pub(crate) upstream_latency: Option<Duration>,
     pub(crate) tries: Tries,
+    /// Its being in flight as a write to a slice.
+    pub(crate) write: Option<Write>,
     /// What shadowing does with it, on a route that can be shadowed.
     pub(crate) shadow: Option<Shadowing>,
     _in_flight: InFlight,
@@ -89,6 +91,7 @@ impl RequestContext {
             upstream_chosen: None,
             upstream_latency: None,
             tries: Tries::default(),
+            write: None,
             shadow: None,
             _in_flight: in_flight,
         }

@@ -21,10 +21,10 @@ use tokio::{signal::unix::SignalKind, sync::Notify};
 
 use crate::{
     access_log::{AccessLog, Writer},
-    admin::{Admin, AdminState, Tokens},
+    admin::{Admin, AdminState, Streams, Tokens},
     auth::{AuthError, Authenticator, KeyWatch},
     client_address::TrustedProxies,
-    config::{Config, TlsConfig},
+    config::{Config, StoreKind, TlsConfig},
     control::{Control, StartError, Watcher},
     gateway::Gateway,
     limit::{Limiter, LinkKeeper},
@@ -35,6 +35,7 @@ use crate::{
     request_context::InFlightCount,
     shadow::Shadow,
     signals::Signals,
+    slices::{self, Fleet, Slices},
     sticky_writes::StickyWrites,
     tls::{self, CertificateError, Certificates, TlsMetrics},
     trace::Tracing,
@@ -139,6 +140,7 @@ struct Parts {
     upstreams: Arc<Upstreams>,
     shadow: Option<Arc<Shadow>>,
     sticky_writes: StickyWrites,
+    slices: Arc<Slices>,
     only_candidate: Arc<OnlyCandidate>,
     access_log: AccessLog,
     writer: Writer,
@@ -159,6 +161,7 @@ impl Parts {
         upstreams.register(prometheus::default_registry())?;
         let sticky_writes = StickyWrites::new(config.sticky_writes, &table);
         sticky_writes.register(prometheus::default_registry())?;
+        let slices = Arc::new(Slices::new(config, &table, prometheus::default_registry())?);
         let only_candidate = Arc::new(OnlyCandidate::new(&table));
         only_candidate.register(prometheus::default_registry())?;
         let policies = Arc::new(config.limits.policies());
@@ -180,6 +183,7 @@ impl Parts {
             upstreams,
             shadow,
             sticky_writes,
+            slices,
             only_candidate,
             certificates,
             admin_certificates,
@@ -210,6 +214,7 @@ impl Parts {
             limiter: self.limiter,
             upstreams: self.upstreams.clone(),
             sticky_writes: self.sticky_writes,
+            slices: self.slices.clone(),
             metrics: self.metrics.clone(),
             access_log: self.access_log,
             tracing: self.tracing,
@@ -222,6 +227,11 @@ impl Parts {
         let upgraded = Arc::new(Notify::new());
         let deadline = config.upgrade.deadline.get();
         let (upgrader, upgrades) = Upgrader::new(self.program, deadline, listeners.clone(), upgraded.clone());
+        let shares_fences = config.rollout.store == StoreKind::Postgres && self.slices.len() > 0;
+        let fleet =
+            shares_fences.then(|| Fleet::new(self.slices.clone(), self.control.clone(), &config.rollout.postgres));
+        let (fleet, follower) = fleet.unzip();
+        slices::watch(self.slices.clone(), follower)?;
         let admin = AdminState {
             config: config.admin.clone(),
             tokens: Tokens::new(&config.admin),
@@ -230,10 +240,13 @@ impl Parts {
             upstreams: self.upstreams.clone(),
             only_candidate: self.only_candidate.clone(),
             ramps: self.ramps.clone(),
+            slices: self.slices.clone(),
+            fleet,
             shadow: self.shadow.clone(),
             started_at: Utc::now(),
             started: Instant::now(),
             upgrades,
+            streams: Streams::default(),
         };
         let (drained, ended) = mpsc::channel();
         let proxy = http_proxy(&server.configuration, gateway);

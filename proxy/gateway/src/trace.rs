@@ -21,12 +21,12 @@ impl Tracing {
         Self(tracer)
     }
 
-    /// Continues the client's trace or starts one: what to pass on, and the span to end later.
-    pub(crate) fn begin(&self, request: &RequestHeader) -> (TraceContext, Option<Box<Span>>) {
+    /// Continues the client's trace or starts this one: what to pass on, and the span to end later.
+    pub(crate) fn begin(&self, request: &RequestHeader, new: TraceContext) -> (TraceContext, Option<Box<Span>>) {
         let header = request.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let caller = header.and_then(TraceContext::parse);
         let Some(tracer) = &self.0 else {
-            return (caller.map_or_else(TraceContext::generate, TraceContext::child), None);
+            return (caller.map_or(new, TraceContext::child), None);
         };
         let parent = match caller {
             Some(caller) => Context::new().with_remote_span_context(caller.to_span_context()),

@@ -81,9 +81,9 @@ async fn routes_and_errors_have_the_shapes_the_command_line_reads() {
     let (status, routes) = gateway.admin(Method::GET, "/api/v1/routes", None).await;
     let expected = json!({ "routes": [
         { "name": "invoke", "hosts": [], "methods": ["POST"], "conditions": "", "path": "/f/{id}/invoke", "key": "path:id", "legacy": "legacy",
-          "candidate": "candidate", "fallback": true, "percent": 12.5, "stage": "canary", "epoch": 3 },
+          "candidate": "candidate", "fallback": true, "percent": 12.5, "stage": "canary", "epoch": 3, "slice": null },
         { "name": "rest", "hosts": [], "methods": [], "conditions": "", "path": "/files/{*rest}", "key": "request", "legacy": "legacy",
-          "candidate": null, "fallback": false, "percent": 0.0, "stage": "legacy", "epoch": 1 },
+          "candidate": null, "fallback": false, "percent": 0.0, "stage": "legacy", "epoch": 1, "slice": null },
     ]});
     assert_eq!((status, routes), (200, expected));
     for (method, path, body, status, code) in [

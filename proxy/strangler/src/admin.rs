@@ -4,6 +4,7 @@ pub(crate) mod limits;
 pub(crate) mod ramps;
 pub(crate) mod rollout;
 pub(crate) mod shadow;
+pub(crate) mod slices;
 
 use std::time::Duration;
 
@@ -12,7 +13,11 @@ use reqwest::{Certificate, Client, Method, StatusCode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{arguments::Note, connection::Connection, output::Refused};
+use crate::{
+    arguments::{ChangeTerms, Note},
+    connection::Connection,
+    output::Refused,
+};
 use rollout::{Entry, InvalidDocument, Problem};
 
 /// Answers come from memory; a gateway that needs longer is in trouble that should be seen.
@@ -152,6 +157,16 @@ pub(crate) struct RolledBack {
     pub(crate) share_error: Option<String>,
     /// Where a rollout file that could not be read was put.
     pub(crate) set_aside: Option<String>,
+    /// Routes that stay on the candidate, because the rows of their slice are there.
+    #[serde(default)]
+    pub(crate) staying: Vec<Staying>,
+}
+
+/// A route that stays where its rows are.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Staying {
+    pub(crate) route: String,
+    pub(crate) slice: String,
 }
 
 fn yes() -> bool {
@@ -221,21 +236,15 @@ impl<'a> Admin<'a> {
         &self,
         route: &str,
         percent: f64,
-        expect: Option<u64>,
-        note: &Note,
+        terms: &ChangeTerms,
     ) -> anyhow::Result<WeightChanged> {
-        let mut body = noted_for(expect, note);
+        let mut body = noted_for(terms);
         body["percent"] = json!(percent);
         self.call(Method::PUT, &["routes", route, "weight"], Some(body)).await
     }
 
-    pub(crate) async fn roll_back(
-        &self,
-        route: Option<&str>,
-        expect: Option<u64>,
-        note: &Note,
-    ) -> anyhow::Result<RolledBack> {
-        let body = Some(noted_for(expect, note));
+    pub(crate) async fn roll_back(&self, route: Option<&str>, terms: &ChangeTerms) -> anyhow::Result<RolledBack> {
+        let body = Some(noted_for(terms));
         match route {
             Some(route) => self.call(Method::POST, &["routes", route, "rollback"], body).await,
             None => self.call(Method::POST, &["rollback"], body).await,
@@ -301,15 +310,16 @@ impl<'a> Admin<'a> {
     }
 }
 
+/// What goes with every change.
 fn noted(note: &Note) -> Value {
-    noted_for(None, note)
+    let actor = note.actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
+    json!({"reason": note.reason, "actor": actor})
 }
 
-/// What goes with a change that was thought of for a revision.
-fn noted_for(expect: Option<u64>, note: &Note) -> Value {
-    let actor = note.actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
-    let mut body = json!({"reason": note.reason, "actor": actor});
-    if let Some(expect) = expect {
+/// The same for one that may have been thought of for a revision.
+fn noted_for(terms: &ChangeTerms) -> Value {
+    let mut body = noted(&terms.note);
+    if let Some(expect) = terms.expect {
         body["expected_revision"] = json!(expect);
     }
     body

@@ -1,8 +1,12 @@
 //! The words of the command line.
 
+pub(crate) mod cutover;
+pub(crate) mod inspection;
 pub(crate) mod limits;
 pub(crate) mod ramp;
 pub(crate) mod shadow;
+pub(crate) mod sync;
+pub(crate) mod verification;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -106,6 +110,10 @@ pub(crate) enum Command {
     Undo(UndoArguments),
     /// Replace the gateway's process by a new one that takes over its listeners, without losing a request
     Upgrade,
+    /// List the slices: whose their rows are, and which routes follow them
+    Slices,
+    /// Hold the writes of a slice for a moment; reads go on
+    Fence(cutover::FenceArguments),
     /// Show both sides of every route: requests, errors, latency, share asked and share observed
     Status(StatusArguments),
     /// The shared database: views for the candidate over the monolith's tables
@@ -147,15 +155,13 @@ pub(crate) struct WeightArguments {
     /// Share of keys on the candidate, in percent: 0 to 100, at most two decimals
     #[arg(value_parser = percent)]
     pub(crate) percent: f64,
-    /// Refuse unless this revision is the last one
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }
 
 #[derive(Debug, Args)]
 #[group(skip)]
+#[command(mut_arg("expect", |expect| expect.help("Refuse unless this revision is in force")))]
 pub(crate) struct RollbackArguments {
     /// Name of the route
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -163,23 +169,20 @@ pub(crate) struct RollbackArguments {
     /// Every route
     #[arg(long)]
     pub(crate) all: bool,
-    /// Refuse unless this revision is in force
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("expect", |expect| {
+    expect.help("Refuse unless this revision is the last one [default: the one it is compared with]")
+}))]
 pub(crate) struct ApplyArguments {
     /// The document
     #[arg(value_name = "ROLLOUT.TOML")]
     pub(crate) file: PathBuf,
-    /// Refuse unless this revision is the last one [default: the one it is compared with]
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }
 
 #[derive(Debug, Args)]
@@ -205,6 +208,16 @@ pub(crate) struct UndoArguments {
     /// Also send traffic back to the candidate that a rollback took away from it
     #[arg(long)]
     pub(crate) confirm: bool,
+    #[command(flatten)]
+    pub(crate) note: Note,
+}
+
+/// On which terms a change is made.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeTerms {
+    /// Refuse unless this revision is the last one
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) expect: Option<u64>,
     #[command(flatten)]
     pub(crate) note: Note,
 }
@@ -247,6 +260,52 @@ pub(crate) enum DbCommand {
         #[arg(long)]
         confirm: bool,
     },
+    /// Copy the rows of a slice, as they are now, into the candidate's own database
+    Copy(CopyArguments),
+    /// Make the candidate the owner of a slice's rows, behind a fence, with a way back
+    ///
+    /// Exit status of --plan: 3 when it could begin, 1 when something stands against it.
+    Cutover(cutover::CutoverArguments),
+    /// Make the monolith the owner again, with every row that the candidate has written since
+    ///
+    /// Exit status of --plan: 3 when it could begin, 1 when something stands against it.
+    Rollback(cutover::CutoverArguments),
+    /// End the way back: the slice's streams, slots and publications go
+    Complete(cutover::CompleteArguments),
+    /// Copy a slice, then keep it in step with the other side's changes until interrupted
+    Sync(sync::SyncArguments),
+    /// Show how far the streams of a slice are: stage, lag, log held, quarantine
+    Status(sync::StreamStatusArguments),
+    /// Changes that a database refused
+    #[command(subcommand)]
+    Quarantine(sync::QuarantineCommand),
+    /// Write a first mapping from a live database, to standard output
+    Inspect(inspection::InspectArguments),
+    /// Check the mapping of a slice against both databases, with real rows; status 1 when anything would fail
+    Validate(inspection::ValidateArguments),
+    /// Show whether the monolith's tables of a slice are still used, by whom, and what would archive and drop them
+    Retire(inspection::RetireArguments),
+    /// Compare the rows of a slice on both sides, value by value; status 1 when any differs
+    Verify(verification::VerifyArguments),
+}
+
+/// How the rows of a slice are copied.
+#[derive(Debug, Args)]
+pub(crate) struct CopyArguments {
+    #[command(flatten)]
+    pub(crate) target: SliceTarget,
+    /// Connections that read, and as many that write
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64), value_name = "N")]
+    pub(crate) readers: u8,
+    /// Megabytes that one transaction copies, as the monolith's disk holds them
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..), value_name = "MIB")]
+    pub(crate) chunk_mib: u16,
+    /// At most so many megabytes a second, of all readers together [default: no limit]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "MIB")]
+    pub(crate) max_mib_per_second: Option<u16>,
+    /// Empty the candidate's tables first, and forget what was copied before
+    #[arg(long)]
+    pub(crate) start_over: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -277,6 +336,19 @@ pub(crate) struct DbTarget {
     /// File that holds the database's address; STRANGLER_DATABASE_URL may hold the address itself
     #[arg(long, env = "STRANGLER_DATABASE_URL_FILE", value_name = "FILE")]
     pub(crate) database_url_file: Option<PathBuf>,
+}
+
+/// Which slice, between which databases.
+#[derive(Debug, Args)]
+pub(crate) struct SliceTarget {
+    /// The slice's name in the mapping
+    pub(crate) slice: String,
+    #[command(flatten)]
+    pub(crate) source: DbTarget,
+    /// File that holds the address of the candidate's own database; STRANGLER_TARGET_URL may hold
+    /// the address itself
+    #[arg(long, env = "STRANGLER_TARGET_URL_FILE", value_name = "FILE")]
+    pub(crate) target_url_file: Option<PathBuf>,
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use arguments::{ApiKeyCommand, Arguments, Command, DbCommand};
 use clap::{Parser as _, error::ErrorKind};
+use migration::stream::Direction;
 use output::{Output, Refused};
 
 fn main() -> ExitCode {
@@ -62,11 +63,31 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             Command::History(options) => command::history::run(&connect()?, options, output).await,
             Command::Undo(change) => command::undo::run(&connect()?, change, output).await,
             Command::Upgrade => command::upgrade::run(&connect()?, output).await,
+            Command::Slices => command::slices::list(&connect()?, output).await,
+            Command::Fence(asked) => command::slices::fence(&connect()?, asked, output).await,
             Command::Status(options) => command::status::run(&connect()?, options, output).await,
             Command::Shadow(asked) => command::shadow::run(connect, asked, output).await,
             Command::Db(DbCommand::Plan(target)) => command::db::plan(target, output).await,
             Command::Db(DbCommand::Apply(target)) => command::db::apply(target, output).await,
             Command::Db(DbCommand::Remove { target, confirm }) => command::db::remove(target, confirm, output).await,
+            Command::Db(DbCommand::Cutover(asked)) => {
+                command::db::cutover(&connect()?, asked, Direction::Forward, output).await
+            }
+            Command::Db(DbCommand::Rollback(asked)) => {
+                command::db::cutover(&connect()?, asked, Direction::Reverse, output).await
+            }
+            Command::Db(DbCommand::Complete(asked)) => command::db::complete(&connect()?, asked, output).await,
+            Command::Db(DbCommand::Sync(asked)) => command::db::sync(asked, output).await,
+            Command::Db(DbCommand::Status(asked)) => command::db::stream_status(asked, output).await,
+            Command::Db(DbCommand::Quarantine(asked)) => command::db::quarantine(asked, output).await,
+            Command::Db(DbCommand::Copy(asked)) => command::db::copy(asked, output).await,
+            Command::Db(DbCommand::Inspect(asked)) => command::db::inspect(asked, output).await,
+            Command::Db(DbCommand::Validate(asked)) => command::db::validate(asked, output).await,
+            Command::Db(DbCommand::Retire(asked)) => {
+                let gateway = asked.gateway.then(&connect).transpose()?;
+                command::db::retire(asked, gateway.as_ref(), output).await
+            }
+            Command::Db(DbCommand::Verify(asked)) => command::db::verify(asked, output).await,
             Command::ApiKey(ApiKeyCommand::New(asked)) => command::api_key::new(&asked, output),
             Command::Completions { shell } => Ok(command::completions::run(shell)),
         }

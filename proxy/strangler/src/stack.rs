@@ -42,6 +42,10 @@ fn show(event: &Event, output: Output) {
         Event::Stopped { part, killed: true } => {
             output.progress(&format!("{part:<16} killed: it did not stop within its deadline"));
         }
+        Event::Outdated { file, shipped } => output.progress(&format!(
+            "{file} was edited and is kept; the stack comes with a newer one: {}",
+            shipped.display()
+        )),
         Event::Starting { .. } | Event::Stopped { .. } => {}
     }
 }

@@ -1,10 +1,12 @@
 //! The command line as its user meets it: words, exit status, output, and the admin API behind it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod copies;
 mod ramps;
 mod rollout;
 mod shadow;
 mod shadow_walk;
+mod syncs;
 
 use std::process::{Command, Output};
 
@@ -65,6 +67,8 @@ fn words_that_make_no_sense_are_status_2() {
         &["status", "--count", "3"],
         &["--output", "xml", "routes"],
         &["db", "plan", "--mapping", "/nowhere/mapping.toml"],
+        &["db", "copy", "orders", "--mapping", "/nowhere/mapping.toml"],
+        &["db", "copy", "orders", "--mapping", "mapping.toml", "--readers", "0"],
         &["--data", "/nowhere", "routes"],
         &["--admin", "http://127.0.0.1:1", "routes"],
         &["api-key", "new", "a b"],

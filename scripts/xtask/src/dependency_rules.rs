@@ -11,7 +11,20 @@ struct Rule {
     because: &'static str,
 }
 
-const SERVICE: &[&str] = &["domain", "dry-run", "layered-config", "objects", "sandbox", "service", "telemetry"];
+const SERVICE: &[&str] = &[
+    "database",
+    "domain",
+    "dry-run",
+    "function-package",
+    "layered-config",
+    "messaging",
+    "objects",
+    "runtimes",
+    "sandbox",
+    "schedule",
+    "service",
+    "telemetry",
+];
 
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
@@ -21,8 +34,14 @@ const RULES: &[Rule] = &[
     Rule { name: "telemetry", may_use: &["layered-config"], because: "its settings are all it needs" },
     Rule { name: "service", may_use: &["layered-config", "telemetry"], because: "it runs services and knows none" },
     Rule { name: "objects", may_use: &["layered-config"], because: "it is a client and knows no service" },
+    Rule { name: "function-package", may_use: &["domain", "layered-config", "sandbox"], because: "it reads and writes archives and knows no service" },
+    Rule { name: "database", may_use: &["layered-config"], because: "it reaches a database and knows no service's tables" },
+    Rule { name: "messaging", may_use: &["layered-config", "service"], because: "it is a client and knows no message" },
+    Rule { name: "runtimes", may_use: &["domain", "layered-config"], because: "services list runtimes in their settings, and it knows no service" },
+    Rule { name: "schedule", may_use: &["domain"], because: "it is pure: both sides must come to the same times" },
     Rule { name: "sandbox", may_use: &["domain", "layered-config"], because: "it runs code and knows no service" },
     Rule { name: "legacy", may_use: SERVICE, because: "an application stands on shared crates only" },
+    Rule { name: "build-service", may_use: SERVICE, because: "an application stands on shared crates only" },
     Rule { name: "lambda-service", may_use: SERVICE, because: "an application stands on shared crates only" },
     Rule { name: "comparison", may_use: &[], because: "it is pure: two answers in, differences out" },
     Rule { name: "judgement", may_use: &[], because: "it is pure: observations in, verdicts out" },

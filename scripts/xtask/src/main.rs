@@ -1,11 +1,13 @@
 //! The project's own checks.
 //!
 //! - `cargo xtask deps`: dependencies between our crates point the way they should.
+//! - `cargo xtask dashboards`: writes Grafana's dashboards from their sources.
 //! - `cargo xtask fuzz [SECONDS]`: each fuzz target of the gateway for that long.
 //! - `cargo xtask ci [--from STEP | --only STEP]`: everything that CI runs, in order.
 
 mod dependency_rules;
 mod fuzz;
+mod observability;
 mod skipped_tests;
 mod step;
 mod workspace;
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["deps"] => Workspace::read().and_then(|workspace| dependency_rules::check(&workspace)),
+        ["dashboards"] => Workspace::read().and_then(|workspace| observability::write(&workspace)),
         ["fuzz"] => Workspace::read().and_then(|workspace| fuzz::run(&workspace, fuzz::DEFAULT_SECONDS)),
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) => {
             let seconds = seconds.parse().unwrap_or(fuzz::DEFAULT_SECONDS);
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
         ["ci", "--only", name] => step::run(Selection::Only(name)),
         _ => {
             eprintln!(
-                "usage: cargo xtask deps\n       cargo xtask fuzz [SECONDS]\n       cargo xtask ci [--from STEP | --only STEP]\nsteps: {}",
+                "usage: cargo xtask deps\n       cargo xtask dashboards\n       cargo xtask fuzz [SECONDS]\n       cargo xtask ci [--from STEP | --only STEP]\nsteps: {}",
                 step::names()
             );
             return ExitCode::from(USAGE);

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use crate::{
-    dependency_rules, fuzz, skipped_tests,
+    dependency_rules, fuzz, observability, skipped_tests,
     workspace::{Workspace, cargo, cargo_path, forget_our_package},
 };
 
@@ -20,6 +20,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "fmt", run: |_| run_cargo(&["fmt", "--all", "--check"]) },
     Step { name: "deps", run: dependency_rules::check },
+    Step { name: "observability", run: observability::check },
     // By its own name: as `cargo machete` below `cargo run` it takes its name for a folder.
     Step { name: "machete", run: |_| finish(&mut Command::new("cargo-machete")) },
     Step { name: "deny", run: deny },

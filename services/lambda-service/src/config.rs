@@ -1,16 +1,20 @@
 //! The service's settings.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use domain::Runtime;
+use database::DatabaseConfig;
+use domain::{Language, Runtime, RuntimeName, contract};
+use function_package::Limits;
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use objects::ObjectsConfig;
+use runtimes::{Protocol, RuntimesConfig};
 use sandbox::SandboxConfig;
 use serde::Deserialize;
-use service::{HttpConfig, ServiceConfig};
+use service::{AdminConfig, HttpConfig, ServiceConfig};
+use standardwebhooks::{Webhook, WebhookError};
 use telemetry::TelemetryConfig;
 
-use crate::{dry_runs::DryRunConfig, pool, recorder};
+use crate::{cron::CronConfig, dry_runs::DryRunConfig, events::EventsConfig, pool, recorder, webhooks::WebhooksConfig};
 
 /// All of it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,38 +30,38 @@ pub struct Config {
     pub objects: ObjectsConfig,
     /// Code in memory.
     pub code: CodeConfig,
+    /// Which runtimes there are.
+    pub runtimes: RuntimesConfig,
     /// How functions are isolated.
     pub sandbox: SandboxConfig,
     /// How many workers there are.
     pub pool: PoolConfig,
+    /// Interpreters that wait for functions that have no worker yet: unless set, one of each language.
+    pub prewarmed: PrewarmedList,
     /// How executions are recorded.
     pub recorder: RecorderConfig,
     /// Calls that leave no trace.
     pub dry_run: DryRunConfig,
+    /// The build service whose builds become functions.
+    pub builds: BuildsConfig,
     /// The monolith beside which this service runs.
     pub legacy: LegacyConfig,
+    /// Events, and how they are worked off.
+    pub events: EventsConfig,
+    /// Cron triggers.
+    pub cron: CronConfig,
+    /// Webhooks in.
+    pub webhooks: WebhooksConfig,
+    /// The routes of operators.
+    pub admin: AdminConfig,
 }
 
-/// The database.
-#[derive(Debug, Clone, Deserialize)]
+/// The build service.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DatabaseConfig {
-    /// `postgres://user:password@host:port/database`.
-    pub url: Secret,
-    /// The schema with `functions` and `invocations`: the service's own tables, or views over those
-    /// of the monolith.
-    pub schema: String,
-    /// Whether the service makes its schema and tables itself. Not in the shared data stage, where
-    /// the views are made by the migration.
-    pub migrate: bool,
-    /// Most connections at a time.
-    pub max_connections: u32,
-    /// How long a statement waits for a connection.
-    pub acquire_timeout: HumanDuration,
-    /// How long a statement may run.
-    pub statement_timeout: HumanDuration,
-    /// How often the database and the object store are asked whether they are there.
-    pub probe_interval: HumanDuration,
+pub struct BuildsConfig {
+    /// What both know, as Standard Webhooks writes it: `whsec_` and base64. Without it no message is taken.
+    pub secret: Secret,
 }
 
 /// What is known of the monolith.
@@ -75,12 +79,28 @@ impl Default for LegacyConfig {
     }
 }
 
-/// Code in memory.
+/// Code that is kept near.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CodeConfig {
     /// How much source is kept in memory.
     pub cache: ByteSize,
+    /// Packages on the disk.
+    pub packages: PackagesConfig,
+}
+
+/// Packages on the disk.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PackagesConfig {
+    /// Where they are unpacked: every instance's own, and below folders that the users whom workers run as may pass
+    /// through. Unless set, a folder below the system's temporary one, gone when the service ends.
+    pub folder: Option<PathBuf>,
+    /// How much room they may take. Those used longest ago go first, never one that a worker runs. Archives on their
+    /// way in come on top, one for each package that is being fetched.
+    pub size: ByteSize,
+    /// What one package may be at most: as in the build service that made it, or more.
+    pub limits: Limits,
 }
 
 /// Workers.
@@ -105,6 +125,56 @@ pub struct PoolConfig {
     pub max_starts: usize,
     /// Workers of one function that start at the same time.
     pub max_starts_per_function: usize,
+    /// Calls after which a worker is not used again; 1 makes every call a cold start.
+    pub max_calls: Option<u64>,
+    /// Age after which a worker is not used again.
+    pub max_age: Option<HumanDuration>,
+    /// Functions by their names, where something else holds for them.
+    pub functions: BTreeMap<String, FunctionPoolConfig>,
+}
+
+/// What holds for one function's workers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FunctionPoolConfig {
+    /// Workers that are there though nobody calls it, and that do not give way to others.
+    pub least: usize,
+    /// Workers at a time, instead of `max_concurrency`.
+    pub most: Option<usize>,
+    /// As `pool.max_calls`.
+    pub max_calls: Option<u64>,
+    /// As `pool.max_age`.
+    pub max_age: Option<HumanDuration>,
+}
+
+/// Interpreters that wait for functions that have no worker yet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrewarmedConfig {
+    /// The runtime of the functions, one that is spoken to in the built-in way.
+    pub runtime: RuntimeName,
+    /// The memory of the functions, in MB: limits are set when an interpreter starts.
+    #[serde(default = "default_memory_mb")]
+    pub memory: u32,
+    /// How many wait.
+    pub count: usize,
+}
+
+fn default_memory_mb() -> u32 {
+    contract::DEFAULT_MEMORY_MB
+}
+
+/// All of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct PrewarmedList(pub Vec<PrewarmedConfig>);
+
+/// One of each language, for functions of the usual memory.
+impl Default for PrewarmedList {
+    fn default() -> Self {
+        let one = |runtime: Runtime| PrewarmedConfig { runtime: runtime.into(), memory: default_memory_mb(), count: 1 };
+        Self(vec![one(Runtime::Python311), one(Runtime::Nodejs20)])
+    }
 }
 
 /// The history of executions.
@@ -129,23 +199,15 @@ pub struct RecorderConfig {
     pub flush_timeout: HumanDuration,
 }
 
-impl Default for DatabaseConfig {
+impl Default for CodeConfig {
     fn default() -> Self {
-        Self {
-            url: Secret::default(),
-            schema: "lambda_service".to_owned(),
-            migrate: true,
-            max_connections: 16,
-            acquire_timeout: HumanDuration::from_secs(5),
-            statement_timeout: HumanDuration::from_secs(10),
-            probe_interval: HumanDuration::from_secs(2),
-        }
+        Self { cache: ByteSize::from_mib(64), packages: PackagesConfig::default() }
     }
 }
 
-impl Default for CodeConfig {
+impl Default for PackagesConfig {
     fn default() -> Self {
-        Self { cache: ByteSize::from_mib(64) }
+        Self { folder: None, size: ByteSize::from_mib(2048), limits: Limits::default() }
     }
 }
 
@@ -160,6 +222,9 @@ impl Default for PoolConfig {
             idle_ttl: HumanDuration::from_secs(300),
             max_starts: 4,
             max_starts_per_function: 2,
+            max_calls: None,
+            max_age: None,
+            functions: BTreeMap::new(),
         }
     }
 }
@@ -184,10 +249,52 @@ impl PoolConfig {
     pub fn limits(&self) -> pool::Limits {
         pool::Limits {
             max_workers: self.max_workers,
-            max_concurrency: self.max_concurrency,
             max_queue: self.max_queue,
             max_starts: self.max_starts,
             max_starts_per_function: self.max_starts_per_function,
+        }
+    }
+}
+
+impl PoolConfig {
+    /// How each function's workers are kept.
+    #[must_use]
+    pub fn policies(&self) -> pool::Policies {
+        let usual = pool::Policy {
+            share: pool::Share { least: 0, most: self.max_concurrency },
+            max_calls: self.max_calls,
+            max_age: self.max_age.map(HumanDuration::get),
+        };
+        let named = self.functions.iter().map(|(name, wanted)| {
+            let most = wanted.most.unwrap_or(self.max_concurrency.max(wanted.least));
+            let policy = pool::Policy {
+                share: pool::Share { least: wanted.least, most },
+                max_calls: wanted.max_calls.or(usual.max_calls),
+                max_age: wanted.max_age.map(HumanDuration::get).or(usual.max_age),
+            };
+            (name.clone(), policy)
+        });
+        pool::Policies { usual, named: named.collect() }
+    }
+
+    fn validate_functions(&self, report: &mut Report) {
+        if self.max_calls == Some(0) {
+            report.problem("max_calls", "a worker that answers no call is of no use", "write 1 or more");
+        }
+        for (name, wanted) in &self.functions {
+            report.nested(&format!("functions.{name:?}"), |report| {
+                if wanted.most.is_some_and(|most| most == 0 || most < wanted.least) {
+                    report.problem("most", "it must be at least 1, and no less than `least`", "raise it");
+                }
+                if wanted.max_calls == Some(0) {
+                    report.problem("max_calls", "a worker that answers no call is of no use", "write 1 or more");
+                }
+            });
+        }
+        let kept: usize = self.functions.values().map(|wanted| wanted.least).sum();
+        if kept >= self.max_workers {
+            let message = format!("{kept} workers are kept for functions by `least`, and others would never have one");
+            report.problem("max_workers", message, "raise it above the sum of `least`");
         }
     }
 }
@@ -207,6 +314,16 @@ impl RecorderConfig {
     }
 }
 
+impl BuildsConfig {
+    /// What knows the build service's messages, if there is a secret.
+    ///
+    /// # Errors
+    /// When the secret is none.
+    pub fn webhook(&self) -> Result<Option<Webhook>, WebhookError> {
+        (!self.secret.is_empty()).then(|| Webhook::new(self.secret.expose())).transpose()
+    }
+}
+
 impl ServiceConfig for Config {
     fn http(&self) -> &HttpConfig {
         &self.http
@@ -223,37 +340,59 @@ impl Validate for Config {
         report.nested("telemetry", |report| self.telemetry.validate(report));
         report.nested("database", |report| self.database.validate(report));
         report.nested("objects", |report| self.objects.validate(report));
+        report.nested("code.packages", |report| self.code.packages.validate(report));
+        report.nested("runtimes", |report| self.runtimes.validate(report));
         report.nested("sandbox", |report| self.sandbox.validate(report));
+        self.validate_prewarmed(report);
         report.nested("pool", |report| self.pool.validate(report));
         report.nested("recorder", |report| self.recorder.validate(report));
+        report.nested("builds", |report| self.builds.validate(report));
         report.nested("dry_run", |report| self.dry_run.validate(report));
+        report.nested("events", |report| self.events.validate(report));
+        report.nested("cron", |report| self.cron.validate(report));
+        report.nested("webhooks", |report| self.webhooks.validate(report));
+        report.nested("admin", |report| self.admin.validate(report));
     }
 }
 
-impl Validate for DatabaseConfig {
+impl Config {
+    fn validate_prewarmed(&self, report: &mut Report) {
+        for (index, wanted) in self.prewarmed.0.iter().enumerate() {
+            let built_in = self.runtimes.find(&wanted.runtime).is_ok_and(|found| {
+                found.protocol == Protocol::BuiltIn && matches!(found.language, Language::Python | Language::Node)
+            });
+            if !built_in {
+                report.problem(
+                    &format!("prewarmed[{index}].runtime"),
+                    "no interpreter can wait for functions of this runtime",
+                    "name a Python or Node runtime of `runtimes` with the built-in protocol, or remove the entry",
+                );
+            }
+        }
+    }
+}
+
+impl Validate for PackagesConfig {
     fn validate(&self, report: &mut Report) {
-        let url = self.url.expose();
-        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        report.nested("limits", |report| self.limits.validate(report));
+        if self.size < self.limits.unpacked {
+            report.problem("size", "it has no room for one package of the largest kind", "write \"2 GiB\"");
+        }
+        if self.folder.as_ref().is_some_and(|folder| !folder.is_absolute()) {
+            report.problem("folder", "it is not an absolute path", "write one such as \"/var/cache/lambda-service\"");
+        }
+    }
+}
+
+impl Validate for BuildsConfig {
+    fn validate(&self, report: &mut Report) {
+        if self.webhook().is_err() || !(self.secret.is_empty() || self.secret.expose().starts_with("whsec_")) {
             report.problem(
-                "url",
-                "it is not the address of a PostgreSQL database",
-                "write \"postgres://user:password@host:5432/database\"",
+                "secret",
+                "it is not `whsec_` and base64",
+                "write the secret of this receiver in the build service's settings",
             );
         }
-        let mut letters = self.schema.bytes();
-        let starts_well = letters.next().is_some_and(|first| first.is_ascii_lowercase() || first == b'_');
-        let goes_on_well = letters.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if !starts_well || !goes_on_well || self.schema.len() > 63 {
-            report.problem(
-                "schema",
-                "it is not a plain lower-case identifier of at most 63 letters, digits and underscores",
-                "write a name such as \"lambda_service\"",
-            );
-        }
-        at_least_one(report, "max_connections", u64::from(self.max_connections));
-        longer_than_zero(report, "acquire_timeout", self.acquire_timeout);
-        longer_than_zero(report, "statement_timeout", self.statement_timeout);
-        longer_than_zero(report, "probe_interval", self.probe_interval);
     }
 }
 
@@ -263,6 +402,7 @@ impl Validate for PoolConfig {
         at_least_one(report, "max_concurrency", self.max_concurrency as u64);
         at_least_one(report, "max_starts", self.max_starts as u64);
         at_least_one(report, "max_starts_per_function", self.max_starts_per_function as u64);
+        self.validate_functions(report);
         longer_than_zero(report, "queue_wait", self.queue_wait);
         longer_than_zero(report, "idle_ttl", self.idle_ttl);
     }
@@ -317,6 +457,20 @@ mod tests {
             [pool]
             max_workers = 0
             idle_ttl = "0s"
+            max_calls = 0
+            [pool.functions."a.b"]
+            least = 3
+            most = 2
+            [[prewarmed]]
+            runtime = "provided"
+            count = 1
+            [code.packages]
+            folder = "here"
+            size = "1 MiB"
+            [code.packages.limits]
+            ratio = 0
+            [builds]
+            secret = "whsec_!"
             [dry_run]
             secret = "short"
             max_nonces = 0
@@ -329,7 +483,14 @@ mod tests {
             "database.max_connections",
             "pool.max_workers",
             "pool.idle_ttl",
+            "pool.max_calls",
+            "pool.functions.\"a.b\".most",
+            "prewarmed[0].runtime",
             "recorder.journal",
+            "code.packages.folder",
+            "code.packages.size",
+            "code.packages.limits.ratio",
+            "builds.secret",
             "dry_run.secret",
             "dry_run.max_nonces",
         ] {

@@ -4,37 +4,67 @@
 //! missing. The database and the object store are asked again now and then, so that a balancer
 //! learns when they go; the requests themselves find out sooner and answer 503.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use database::DatabaseConfig;
 use sandbox::{Sandbox, SandboxConfig};
-use service::{Backoff, Lifecycle, ReadinessHandle};
+use service::Lifecycle;
 use tokio::sync::SetOnce;
+use tokio_util::sync::CancellationToken;
 
-use crate::{code::CodeStore, config::DatabaseConfig, store::Store};
+use crate::{
+    code::CodeStore,
+    store::{Control, Store},
+};
 
-/// Keeps the `database` check of `/readyz` true to life, after making the tables if told to.
-pub fn watch_database(life: &Lifecycle, store: Store, config: &DatabaseConfig) {
+/// Keeps the `database` check of `/readyz` true to life, after making the tables if told to, or else those that
+/// stand beside views. What is given back is cancelled once they are there.
+pub fn watch_database(
+    life: &Lifecycle,
+    store: Store,
+    config: &DatabaseConfig,
+    cron_is_paused_at_first: bool,
+) -> CancellationToken {
     let ready = life.readiness("database");
     let shutdown = life.shutdown();
-    let (schema, migrate, interval) = (config.schema.clone(), config.migrate, config.probe_interval.get());
+    let (config, interval) = (config.clone(), config.probe_interval.get());
+    let prepared = CancellationToken::new();
+    let tables_are_there = prepared.clone();
     life.spawn("database", async move {
         let watching = async {
-            if migrate {
-                until_ok(&ready, || {
-                    let (store, schema) = (store.clone(), schema.clone());
-                    async move { store.migrate(&schema).await.context("the tables could not be made") }
+            ready
+                .until_ok(|| {
+                    let (store, config) = (store.clone(), config.clone());
+                    async move { prepare(&store, &config, cron_is_paused_at_first).await }
                 })
                 .await;
-            }
-            watch(&ready, interval, || {
-                let store = store.clone();
-                async move { store.probe().await.context("functions and invocations cannot be read") }
-            })
-            .await;
+            tables_are_there.cancel();
+            ready
+                .watch(interval, || {
+                    let store = store.clone();
+                    async move { store.probe().await.context("functions and invocations cannot be read") }
+                })
+                .await;
         };
         shutdown.run_until_cancelled(watching).await;
     });
+    prepared
+}
+
+async fn prepare(store: &Store, config: &DatabaseConfig, cron_is_paused_at_first: bool) -> anyhow::Result<()> {
+    if config.migrate {
+        store.migrate(config).await.context("the tables could not be made")?;
+    } else {
+        // Without the views there is no schema to make anything in, and they are what is missing.
+        store.probe().await.context("functions and invocations cannot be read")?;
+        store.make_tables_beside_views().await.context("the tables beside the views could not be made")?;
+    }
+    if cron_is_paused_at_first {
+        let paused = store.pause_from_the_start(Control::Cron, "`cron.initially` is \"paused\"").await;
+        paused.context("the schedule could not be paused")?;
+    }
+    Ok(())
 }
 
 /// Keeps the `objects` check of `/readyz` true to life.
@@ -42,7 +72,7 @@ pub fn watch_objects(life: &Lifecycle, code: Arc<CodeStore>, interval: Duration)
     let ready = life.readiness("objects");
     let shutdown = life.shutdown();
     life.spawn("objects", async move {
-        let watching = watch(&ready, interval, || {
+        let watching = ready.watch(interval, || {
             let code = Arc::clone(&code);
             async move { code.probe().await.context("the bucket cannot be used") }
         });
@@ -55,7 +85,7 @@ pub fn prepare_sandbox(life: &Lifecycle, config: SandboxConfig, sandbox: Arc<Set
     let ready = life.readiness("sandbox");
     let shutdown = life.shutdown();
     life.spawn("sandbox", async move {
-        let probing = until_ok(&ready, || {
+        let probing = ready.until_ok(|| {
             let config = config.clone();
             async move { Ok(tokio::task::spawn_blocking(move || Sandbox::new(config)).await??) }
         });
@@ -64,32 +94,4 @@ pub fn prepare_sandbox(life: &Lifecycle, config: SandboxConfig, sandbox: Arc<Set
         sandbox.set(made).expect("only this task sets it, once");
         ready.ready();
     });
-}
-
-/// Probes for ever: until it works, then at the interval.
-async fn watch<F>(ready: &ReadinessHandle, interval: Duration, mut probe: impl FnMut() -> F)
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
-    loop {
-        until_ok(ready, &mut probe).await;
-        ready.ready();
-        tokio::time::sleep(interval).await;
-    }
-}
-
-/// Tries until it works, and says why it does not. The reason is logged where it changes the
-/// readiness, once, and not at every attempt.
-async fn until_ok<T, F>(ready: &ReadinessHandle, mut attempt: impl FnMut() -> F) -> T
-where
-    F: Future<Output = anyhow::Result<T>>,
-{
-    let mut backoff = Backoff::default();
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => ready.not_ready(format!("{error:#}")),
-        }
-        tokio::time::sleep(backoff.next_delay()).await;
-    }
 }

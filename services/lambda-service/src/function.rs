@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
-use domain::{FunctionId, Runtime, contract};
+use domain::{FunctionId, RuntimeName, contract};
 
 /// A function as its row says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Function {
     /// Its unique name.
     pub name: String,
     /// Its runtime.
-    pub runtime: Runtime,
+    pub runtime: RuntimeName,
     /// The handler to call.
     pub handler: String,
     /// Where its code is: the BLAKE3 digest of the source, in hex.
@@ -112,7 +112,7 @@ pub(crate) mod tests {
         Function {
             id: FunctionId::generate(),
             name: name.to_owned(),
-            runtime: Runtime::Python311,
+            runtime: domain::Runtime::Python311.into(),
             handler: "handler".to_owned(),
             code_key: "k".to_owned(),
             timeout_s: 3,
@@ -130,7 +130,7 @@ pub(crate) mod tests {
         environment.environment.insert("A".into(), "1".into());
         let changed = [
             Function { id: FunctionId::generate(), ..base.clone() },
-            Function { runtime: Runtime::Python39, ..base.clone() },
+            Function { runtime: domain::Runtime::Python39.into(), ..base.clone() },
             Function { handler: "other".into(), ..base.clone() },
             Function { code_key: "other".into(), ..base.clone() },
             Function { memory_mb: 256, ..base.clone() },

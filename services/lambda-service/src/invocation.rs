@@ -111,6 +111,7 @@ pub(crate) fn did_not_load(error: String, logs: String) -> Outcome {
         logs,
         duration: Duration::ZERO,
         memory_used_bytes: 0,
+        cpu_time: None,
         worker_reusable: false,
     }
 }
@@ -155,14 +156,20 @@ impl Run {
     async fn end(mut self, outcome: Outcome, deadline: Duration) -> Result<InvokeResponse, InvokeError> {
         let permit = self.permit.take().expect("a run has its permit until it ends");
         let is_warm = self.is_warm.unwrap_or(false);
-        let duration = outcome.duration;
+        let (duration, cpu_time) = (outcome.duration, outcome.cpu_time);
         let answer = answer(self.execution, outcome);
         let status = answer.status;
         metrics::invoked(status, is_warm, duration);
+        if let Some(cpu_time) = cpu_time {
+            metrics::used_cpu(cpu_time);
+        }
         let error_message = (!answer.error.is_empty()).then(|| answer.error.clone());
         let record = self.record(is_warm, status, answer.duration_ms, answer.memory_used_bytes, error_message);
         permit.record(record, deadline).await?;
-        tracing::debug!(status = %status, is_warm_start = is_warm, duration_us = duration.as_micros(), "executed");
+        tracing::debug!(
+            status = %status, is_warm_start = is_warm, duration_us = duration.as_micros(),
+            cpu_us = cpu_time.map(|time| time.as_micros()), memory_bytes = answer.memory_used_bytes, "executed"
+        );
         Ok(answer)
     }
 

@@ -8,19 +8,24 @@
 //! |---|---|
 //! | [`api`] | routes, and the one match from errors to the contract |
 //! | [`invocation`] | one call from lookup to answer |
+//! | [`events`] | calls that are accepted now and made later: intake, queue, worker |
+//! | [`cron`] | what is due becomes events |
+//! | [`webhooks`] | whose request it is, and how often it counts |
 //! | [`dry_runs`] | calls that leave no trace |
 //! | [`pool`] | which worker runs it; how many there are |
 //! | [`executor`] | the port to what runs code, and the sandbox behind it |
 //! | [`recorder`] | executions: journal, batches, the writer |
 //! | [`store`] | SQL |
-//! | [`code`] | source by digest |
+//! | [`code`] | sources and packages by digest |
 //! | [`dependencies`] | what must be there before the service is ready |
 
 pub mod api;
 pub mod code;
 mod config;
+pub mod cron;
 pub mod dependencies;
 pub mod dry_runs;
+pub mod events;
 pub mod executor;
 mod function;
 pub mod invocation;
@@ -28,27 +33,37 @@ pub mod metrics;
 pub mod pool;
 pub mod recorder;
 pub mod store;
+pub mod webhooks;
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-pub use config::{CodeConfig, Config, DatabaseConfig, LegacyConfig, PoolConfig, RecorderConfig};
+pub use config::{
+    BuildsConfig, CodeConfig, Config, FunctionPoolConfig, LegacyConfig, PackagesConfig, PoolConfig, PrewarmedConfig,
+    PrewarmedList, RecorderConfig,
+};
 pub use function::{Function, Version};
 use objects::Objects;
-use service::{Lifecycle, ServiceConfig};
+use sandbox::Sandbox;
+use service::{Admin, Lifecycle, ServiceConfig};
 use tokio::sync::SetOnce;
 
 use crate::{
     api::Api,
     code::CodeStore,
+    cron::CronStart,
     dry_runs::DryRuns,
-    executor::SandboxExecutor,
+    executor::{Reserve, SandboxExecutor},
     invocation::Invoker,
     pool::{Pool, Purpose},
     recorder::Recorder,
     store::Store,
+    webhooks::Receipt,
 };
+
+/// How often the functions with `least` workers are looked at.
+const PROVISION_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Builds the service: its routes, and the tasks that `life` owns.
 ///
@@ -57,12 +72,20 @@ use crate::{
 /// for.
 pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let store = Store::new(&config.database)?;
-    let code = Arc::new(CodeStore::new(Objects::connect(&config.objects), config.code.cache.as_usize()));
+    let code = CodeStore::open(Objects::connect(&config.objects), &config.code);
+    let code = Arc::new(code.context("the folder for packages cannot be used")?);
     let sandbox = Arc::new(SetOnce::new());
     let recorder = Recorder::open(config.recorder.settings()).context("the journal cannot be opened")?;
-    let new_pool = |purpose, config: &PoolConfig| {
-        let executor = SandboxExecutor::new(Arc::clone(&code), Arc::clone(&sandbox), config.sandbox_wait.get());
-        Pool::new(purpose, executor, config.limits(), config.queue_wait.get(), config.idle_ttl.get())
+    let reserve = Arc::new(Reserve::new(&config.prewarmed, &config.runtimes));
+    let new_pool = |purpose, pool: &PoolConfig| {
+        let executor = SandboxExecutor::new(
+            Arc::clone(&code),
+            config.runtimes.clone(),
+            Arc::clone(&sandbox),
+            Arc::clone(&reserve),
+            pool.sandbox_wait.get(),
+        );
+        Pool::new(purpose, executor, pool.limits(), pool.policies(), pool.queue_wait.get(), pool.idle_ttl.get())
     };
     let pool = new_pool(Purpose::Live, &config.pool);
     let dry_runs = config.dry_run.verifier()?.map(|verifier| {
@@ -70,9 +93,13 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         DryRuns { verifier, store: store.clone(), pool }
     });
 
-    dependencies::watch_database(&life, store.clone(), &config.database);
+    let builds = config.builds.webhook().context("`builds.secret` is none")?;
+    let is_paused_at_first = config.cron.initially == CronStart::Paused;
+    let prepared = dependencies::watch_database(&life, store.clone(), &config.database, is_paused_at_first);
     dependencies::watch_objects(&life, Arc::clone(&code), config.database.probe_interval.get());
-    dependencies::prepare_sandbox(&life, config.sandbox.clone(), sandbox);
+    dependencies::prepare_sandbox(&life, config.sandbox.clone(), Arc::clone(&sandbox));
+    spawn_reserve(&life, reserve, sandbox);
+    spawn_provision(&life, &pool, &store);
     spawn_recorder(&life, &recorder, &store);
     spawn_idle_stop(&life, "idle_workers", &pool, config.pool.idle_ttl.get());
     drain_in_order(&life, &pool, &recorder, &store, &config);
@@ -83,19 +110,64 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     }
 
     let flush_timeout = config.recorder.flush_timeout.get();
+    let invoker = Arc::new(Invoker { store, pool, recorder, record_deadline: flush_timeout });
+    let intake = events::start(&life, &invoker, &config.events, &config.cron, prepared);
     Ok(api::router(Arc::new(Api {
-        invoker: Invoker { store, pool, recorder, record_deadline: flush_timeout },
+        invoker,
         dry_runs,
         code,
+        builds,
         body_limit_bytes: config.http().body_limit.bytes(),
         flush_timeout,
         legacy_runtimes: config.legacy.runtimes,
+        intake,
+        receipt: Receipt::new(config.webhooks, config.events.max_retries),
+        max_event_retries: config.events.max_retries,
+        max_event_payload_bytes: config.events.max_payload.bytes(),
+        admin: Admin::new(&config.admin),
     })))
 }
 
 fn spawn_recorder(life: &Lifecycle, recorder: &Recorder, store: &Store) {
     let (recorder, store) = (recorder.clone(), store.clone());
     life.spawn("recorder", async move { recorder.run(&store).await });
+}
+
+fn spawn_reserve(life: &Lifecycle, reserve: Arc<Reserve>, sandbox: Arc<SetOnce<Sandbox>>) {
+    let shutdown = life.shutdown();
+    life.spawn("prewarmed_workers", async move {
+        let keeping = async { reserve.keep(sandbox.wait().await).await };
+        shutdown.run_until_cancelled(keeping).await;
+        reserve.close();
+    });
+}
+
+/// Sees to it that functions have the workers that the settings promise them, at the version that they are now.
+fn spawn_provision(life: &Lifecycle, pool: &Pool<SandboxExecutor>, store: &Store) {
+    let (pool, store, shutdown) = (pool.clone(), store.clone(), life.shutdown());
+    let names: Vec<String> = pool.provisioned().map(str::to_owned).collect();
+    if names.is_empty() {
+        return;
+    }
+    let mut ticks = tokio::time::interval(PROVISION_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    life.spawn("provisioned_workers", async move {
+        let ticking = async {
+            loop {
+                ticks.tick().await;
+                for name in &names {
+                    match store.function_named(name).await {
+                        Ok(Some(function)) => pool.ensure(&Arc::new(function)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::debug!(%error, name, "a function with `least` workers was not looked up");
+                        }
+                    }
+                }
+            }
+        };
+        shutdown.run_until_cancelled(ticking).await;
+    });
 }
 
 /// Looks for idle workers ten times in the time that they may idle.

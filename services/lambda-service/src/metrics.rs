@@ -16,7 +16,8 @@ pub mod names {
     /// Counter: executions by `outcome` (`success`, `failed`, `timeout`, `cancelled`) and `start`
     /// (`warm`, `cold`).
     pub const INVOCATIONS_TOTAL: &str = "lambda_invocations_total";
-    /// Counter: invocations that were refused by `reason` (`saturated`, `history_full`, `closing`).
+    /// Counter: invocations that were refused by `reason` (`saturated`, `history_full`, `closing`,
+    /// `not_started`).
     pub const INVOCATIONS_REFUSED_TOTAL: &str = "lambda_invocations_refused_total";
     /// Histogram: seconds that the function ran.
     pub const INVOCATION_DURATION_SECONDS: &str = "lambda_invocation_duration_seconds";
@@ -26,6 +27,10 @@ pub mod names {
     pub const WORKER_START_SECONDS: &str = "lambda_worker_start_seconds";
     /// Counter: workers that did not start.
     pub const WORKER_START_FAILURES_TOTAL: &str = "lambda_worker_start_failures_total";
+    /// Counter: cold starts for which an interpreter could have waited, by whether one did (`hit`, `miss`).
+    pub const PREWARMED_TOTAL: &str = "lambda_prewarmed_total";
+    /// Histogram: CPU seconds that a call took, with every process that it started; only where control groups count it.
+    pub const INVOCATION_CPU_SECONDS: &str = "lambda_invocation_cpu_seconds";
     /// Gauge: workers by `state` (`starting`, `idle`, `busy`).
     pub const POOL_WORKERS: &str = "lambda_pool_workers";
     /// Gauge: calls that wait for a worker.
@@ -35,6 +40,11 @@ pub mod names {
     pub const DRY_RUNS_TOTAL: &str = "lambda_dry_runs_total";
     /// Gauge: workers of dry runs by `state`, as those of live calls.
     pub const DRY_RUN_WORKERS: &str = "lambda_dry_run_workers";
+    /// Counter: packages by what became of them (`hit`: found on the disk by the start of a worker, `fetched`,
+    /// `evicted`).
+    pub const PACKAGES_TOTAL: &str = "lambda_packages_total";
+    /// Gauge: what packages take on the disk.
+    pub const PACKAGE_BYTES: &str = "lambda_package_cache_bytes";
     /// Gauge: executions that the database does not have yet.
     pub const RECORDER_PENDING: &str = "lambda_recorder_pending_rows";
     /// Counter: executions by what became of their row (`inserted`, `function_deleted`, `refused`).
@@ -56,16 +66,23 @@ struct Metrics {
     queue_wait: Histogram,
     worker_start: Histogram,
     worker_start_failures: IntCounter,
+    prewarmed: IntCounterVec,
+    cpu: Histogram,
     workers: IntGaugeVec,
     waiting: IntGauge,
     dry_runs: IntCounterVec,
     dry_run_workers: IntGaugeVec,
+    packages: IntCounterVec,
+    package_bytes: IntGauge,
     pending: IntGauge,
     rows: IntCounterVec,
     batches: IntCounter,
     batch_failures: IntCounter,
     journal_failures: IntCounter,
 }
+
+/// Why invocations are refused.
+const REFUSALS: [&str; 4] = ["saturated", "history_full", "closing", "not_started"];
 
 const ONCE: &str = "each name is registered once, here, and is a valid name";
 
@@ -77,18 +94,27 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     let counters =
         |name: &str, help: &str, labels: &[&str]| register_int_counter_vec!(Opts::new(name, help), labels).expect(ONCE);
     let gauge = |name: &str, help: &str| register_int_gauge!(Opts::new(name, help)).expect(ONCE);
+    let refused = counters(names::INVOCATIONS_REFUSED_TOTAL, "Invocations that were refused.", &["reason"]);
+    // At zero from the start: a rate of the first refusal would else be nothing.
+    for reason in REFUSALS {
+        let _ = refused.with_label_values(&[reason]);
+    }
     Metrics {
         invocations: counters(names::INVOCATIONS_TOTAL, "Executions.", &["outcome", "start"]),
-        refused: counters(names::INVOCATIONS_REFUSED_TOTAL, "Invocations that were refused.", &["reason"]),
+        refused,
         duration: seconds(names::INVOCATION_DURATION_SECONDS, "Time that the function ran."),
         queue_wait: seconds(names::QUEUE_WAIT_SECONDS, "Time from asking for a worker to having one."),
         worker_start: seconds(names::WORKER_START_SECONDS, "Time to start a worker."),
         worker_start_failures: counter(names::WORKER_START_FAILURES_TOTAL, "Workers that did not start."),
+        prewarmed: counters(names::PREWARMED_TOTAL, "Cold starts by whether an interpreter waited.", &["outcome"]),
+        cpu: seconds(names::INVOCATION_CPU_SECONDS, "CPU time of calls."),
         workers: register_int_gauge_vec!(Opts::new(names::POOL_WORKERS, "Workers."), &["state"]).expect(ONCE),
         waiting: gauge(names::POOL_WAITING, "Calls that wait for a worker."),
         dry_runs: counters(names::DRY_RUNS_TOTAL, "Requests that asked to be dry runs.", &["outcome"]),
         dry_run_workers: register_int_gauge_vec!(Opts::new(names::DRY_RUN_WORKERS, "Workers of dry runs."), &["state"])
             .expect(ONCE),
+        packages: counters(names::PACKAGES_TOTAL, "Packages by what became of them.", &["event"]),
+        package_bytes: gauge(names::PACKAGE_BYTES, "What packages take on the disk."),
         pending: gauge(names::RECORDER_PENDING, "Executions that the database does not have yet."),
         rows: counters(names::RECORDER_ROWS_TOTAL, "Executions by what became of their row.", &["result"]),
         batches: counter(names::RECORDER_BATCHES_TOTAL, "Batches that reached the database."),
@@ -104,6 +130,14 @@ const fn start(is_warm: bool) -> &'static str {
 pub(crate) fn invoked(status: ExecutionStatus, is_warm: bool, duration: Duration) {
     METRICS.invocations.with_label_values(&[status.as_str(), start(is_warm)]).inc();
     METRICS.duration.observe(duration.as_secs_f64());
+}
+
+pub(crate) fn used_cpu(cpu_time: Duration) {
+    METRICS.cpu.observe(cpu_time.as_secs_f64());
+}
+
+pub(crate) fn prewarmed(outcome: &'static str) {
+    METRICS.prewarmed.with_label_values(&[outcome]).inc();
 }
 
 pub(crate) fn cancelled(is_warm: bool) {
@@ -141,6 +175,14 @@ pub(crate) fn pool(purpose: Purpose, counts: Counts) {
     if purpose == Purpose::Live {
         METRICS.waiting.set(gauge_value(counts.waiting));
     }
+}
+
+pub(crate) fn package(event: &'static str) {
+    METRICS.packages.with_label_values(&[event]).inc();
+}
+
+pub(crate) fn package_bytes(bytes: u64) {
+    METRICS.package_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
 pub(crate) fn recorder_pending(rows: usize) {

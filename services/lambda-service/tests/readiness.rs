@@ -37,10 +37,13 @@ async fn without_its_views_it_waits_for_them() {
         ready.body["missing"]["database"].as_str().is_some_and(|reason| reason.contains("does not exist"))
     })
     .await;
-    let schema = include_str!("../migrations/0001_functions_and_invocations.sql");
+    let functions = include_str!("../migrations/0001_functions_and_invocations.sql");
+    let events = include_str!("../migrations/0003_events.sql");
     let database = system.database().await;
     sqlx::raw_sql("CREATE SCHEMA lambda_service").execute(&database).await.unwrap();
-    sqlx::raw_sql(schema).execute(&database).await.unwrap();
+    for what_the_views_show in [functions, events] {
+        sqlx::raw_sql(what_the_views_show).execute(&database).await.unwrap();
+    }
     system.service.ready().await;
 }
 

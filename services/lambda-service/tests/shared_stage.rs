@@ -10,9 +10,10 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use crate::{
-    contract,
+    contract, cron, events,
     history::{Load, recorded},
     system::{ECHO, SOON, Setup, System},
+    webhooks,
 };
 
 fn in_repository(path: &str) -> std::path::PathBuf {
@@ -50,6 +51,28 @@ async fn views_over_the_monoliths_tables_serve_the_contract() {
     contract::invoking_answers_what_the_function_did(&system).await;
     contract::executions_are_listed(&system).await;
     contract::what_a_function_is_created_with_is_applied(&system).await;
+}
+
+#[tokio::test]
+async fn views_over_the_monoliths_tables_carry_events_triggers_and_webhooks() {
+    let setup = Setup::default().database(shared_database().await).with("DATABASE__MIGRATE", "false");
+    let system = events::with_fast_retries(setup).start().await;
+    events::asynchronous_calls(&system).await;
+    events::a_dead_letter_is_retried_for_real(&system).await;
+    events::a_function_that_goes_takes_its_events_along(&system).await;
+    webhooks::the_webhooks_of_the_contract(&system).await;
+    cron::the_triggers_of_the_contract(&system).await;
+    cron::a_trigger_fires_on_time_and_again(&system).await;
+    cron::missed_runs_by_policy(&system).await;
+    cron::a_pause_holds_everything(&system).await;
+    let database = system.database().await;
+    let theirs: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM public.event_audit_logs), (SELECT count(*) FROM public.dead_letter_queue)",
+    )
+    .fetch_one(&database)
+    .await
+    .unwrap();
+    assert!(theirs.0 > 10, "the monolith sees what became of each: {theirs:?}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub struct System {
     journal: TempDir,
     _file: NamedTempFile,
     _database: Option<testkit::TestDatabase>,
-    _bucket: testkit::TestBucket,
+    pub bucket: testkit::TestBucket,
 }
 
 /// What a request was answered with.
@@ -66,6 +66,15 @@ impl Setup {
     pub fn database(mut self, database: testkit::TestDatabase) -> Self {
         self.database = Some(database);
         self
+    }
+
+    /// Another replica: on the same database and bucket.
+    pub fn beside(self, other: &System) -> Self {
+        self.database_url(&other.database_url)
+            .with("OBJECTS__ENDPOINT", &other.bucket.endpoint)
+            .with("OBJECTS__BUCKET", &other.bucket.bucket)
+            .with("OBJECTS__ACCESS_KEY", &other.bucket.access_key)
+            .with("OBJECTS__SECRET_KEY", &other.bucket.secret_key)
     }
 
     pub async fn start(self) -> System {
@@ -113,7 +122,7 @@ impl Setup {
             journal,
             _file: file,
             _database: database,
-            _bucket: bucket,
+            bucket,
         }
     }
 }
@@ -134,7 +143,19 @@ impl System {
         path: &str,
         body: impl Into<reqwest::Body>,
     ) -> Result<Answer, reqwest::Error> {
-        let answer = self.client.request(method, self.service.url(path)).body(body).send().await?;
+        Self::read(self.request(method, path).body(body).send().await?).await
+    }
+
+    /// A request to be completed, and sent with [`System::finish`].
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, self.service.url(path))
+    }
+
+    pub async fn finish(&self, request: reqwest::RequestBuilder) -> Answer {
+        Self::read(request.send().await.unwrap()).await.unwrap()
+    }
+
+    async fn read(answer: reqwest::Response) -> Result<Answer, reqwest::Error> {
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         let text = answer.text().await?;
@@ -166,12 +187,41 @@ impl System {
     /// Invokes a function that runs; answers the body.
     pub async fn invoke(&self, id: &str, event: &Value) -> Value {
         let answer = self.try_invoke(id, event).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.status, 200, "{answer:?} {}", self.service.log());
         answer.body
     }
 
     pub async fn try_invoke(&self, id: &str, event: &Value) -> Answer {
         self.post(&format!("/api/v1/functions/{id}/invoke"), event).await
+    }
+
+    /// Asks for a call to be made later; the event's id.
+    pub async fn invoke_later(&self, id: &str, event: &Value) -> String {
+        let answer = self.try_invoke_later(id, event).await.unwrap();
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.body["event_id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn try_invoke_later(&self, id: &str, event: &Value) -> Result<Answer, reqwest::Error> {
+        let request = self.request(Method::POST, &format!("/api/v1/functions/{id}/invoke"));
+        Self::read(request.header("x-invocation-type", "Event").body(event.to_string()).send().await?).await
+    }
+
+    /// Waits until so many events of a function have ended; the audit.
+    pub async fn audit(&self, id: &str, count: usize) -> Vec<Value> {
+        let path = format!("/api/v1/functions/{id}/events?limit=1000");
+        let last = std::sync::Mutex::new(Vec::new());
+        let has_ended = || async {
+            let Ok(answer) = self.try_send(Method::GET, &path, "").await else { return false };
+            let Some(items) = answer.body.as_array().filter(|_| answer.status == 200) else { return false };
+            let mut last = last.lock().unwrap();
+            last.clone_from(items);
+            last.len() >= count
+        };
+        let waiting = tokio::time::timeout(SOON, testkit::eventually(SOON * 2, has_ended)).await;
+        let items = last.into_inner().unwrap();
+        assert!(waiting.is_ok(), "{} of {count} events have ended\n{}", items.len(), self.service.log());
+        items
     }
 
     /// Invokes and goes away after `patience`.

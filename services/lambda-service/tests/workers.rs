@@ -115,7 +115,8 @@ async fn idle_workers_are_stopped() {
 
 #[tokio::test]
 async fn more_functions_than_places_all_run() {
-    let system = Arc::new(Setup::default().with("POOL__MAX_WORKERS", "2").start().await);
+    let system = Setup::default().with("POOL__MAX_WORKERS", "2").with("POOL__QUEUE_WAIT", "60s");
+    let system = Arc::new(system.with("DATABASE__ACQUIRE_TIMEOUT", "20s").start().await);
     let mut calls = JoinSet::new();
     for _ in 0..6 {
         let id = system.create("python3.11", COUNTER).await;

@@ -127,6 +127,15 @@ fn convert(value: &DeValue<'_>) -> Value {
     Value::new(None, kind)
 }
 
+/// A list in TOML's notation.
+pub(crate) fn list(text: &str) -> Option<Value> {
+    let document = format!("list = {text}");
+    let table = DeTable::parse(&document).ok()?;
+    let only = table.get_ref().len() == 1;
+    let list = get(&to_value(table.get_ref()), &[Segment::Name("list".to_owned())])?.clone();
+    (only && matches!(list.kind, ValueKind::Array(_))).then_some(list)
+}
+
 /// Puts a value at a path, making tables on the way. `false` when something that is no table stands
 /// in the way.
 pub(crate) fn set(root: &mut Value, path: &[Segment], new: Value) -> bool {

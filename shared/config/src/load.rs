@@ -37,7 +37,7 @@ pub struct Sources {
 
 impl Sources {
     /// The variables of this process that start with `PREFIX__`; `__` stands between the parts of a
-    /// key, so that `PREFIX__HTTP__BIND` is `http.bind`.
+    /// key, so that `PREFIX__HTTP__BIND` is `http.bind`. A list is written as in TOML: `["one", "two"]`.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         let environment =
@@ -198,6 +198,9 @@ impl<'a> Layers<'a> {
             };
             let mut path = self.segments(error.path());
             let message = message(error.inner());
+            if needs_list(&message) && self.read_list(&path) {
+                continue;
+            }
             if let Some(field) = missing_field(&message) {
                 path.push(Segment::Name(field.to_owned()));
             }
@@ -223,6 +226,17 @@ impl<'a> Layers<'a> {
         None
     }
 
+    /// Text of the environment as the list that its field has turned out to need, where it is one in TOML's notation.
+    /// Only then: a password may begin with a bracket.
+    fn read_list(&mut self, path: &[Segment]) -> bool {
+        if !self.from_environment.contains_key(&display_path(path)) {
+            return false;
+        }
+        let text = document::get(&self.value, path).and_then(|value| value.clone().into_string().ok());
+        let list = text.and_then(|text| document::list(&text));
+        list.is_some_and(|list| document::set(&mut self.value, path, list))
+    }
+
     /// The problem of a value that could not be read into its field.
     fn refused(&self, path: &[Segment], message: String) -> Problem {
         let mut problem = self.locate(path, message);
@@ -243,6 +257,9 @@ impl<'a> Layers<'a> {
         } else if is_secret(&problem.key) {
             // The text of a type error quotes the value.
             problem.message = "the value is not what this setting needs".to_owned();
+        }
+        if needs_list(&problem.message) {
+            problem.fix = Some("write a list, such as [\"one\", \"two\"]".to_owned());
         }
         if problem.fix.is_none() {
             problem.fix = Some("correct the value, or remove the key where a default will do".to_owned());
@@ -330,6 +347,11 @@ fn message(error: &ConfigError) -> String {
         ConfigError::Type { unexpected, expected, .. } => format!("expected {expected}, found {unexpected}"),
         other => other.to_string(),
     }
+}
+
+/// Whether the field is a list and the value is none.
+fn needs_list(message: &str) -> bool {
+    message.ends_with(", expected a sequence")
 }
 
 fn missing_field(message: &str) -> Option<&str> {

@@ -139,6 +139,41 @@ fn the_environment_wins_and_is_named() {
 }
 
 #[test]
+fn a_list_of_the_environment_is_written_as_in_toml() {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Receivers {
+        allow: Vec<String>,
+        ports: Vec<u16>,
+        password: String,
+    }
+    impl Validate for Receivers {
+        fn validate(&self, _: &mut Report) {}
+    }
+    let with = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        load::<Receivers>(&Sources::new("SHOP").environment(variables.collect::<Vec<_>>()))
+    };
+    let receivers = with(&[
+        ("SHOP__ALLOW", "[\"10.0.0.0/8\", \"hooks\"]"),
+        ("SHOP__PORTS", "[80, 443]"),
+        ("SHOP__PASSWORD", "[\"not a list\"]"),
+    ])
+    .unwrap();
+    assert_eq!(receivers.allow, ["10.0.0.0/8", "hooks"]);
+    assert_eq!(receivers.ports, [80, 443]);
+    assert_eq!(receivers.password, "[\"not a list\"]");
+    assert_eq!(with(&[("SHOP__ALLOW", "[]")]).unwrap().allow, [""; 0]);
+
+    for text in ["hooks", "[\"open\"", "[\"a\"]\npassword = \"b\"", ""] {
+        let problems = with(&[("SHOP__ALLOW", text)]).unwrap_err();
+        let problem = problems.iter().next().unwrap();
+        assert_eq!(problem.origin, Origin::Environment { variable: "SHOP__ALLOW".to_owned() });
+        assert_eq!(problem.fix.as_deref(), Some("write a list, such as [\"one\", \"two\"]"), "{text:?}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_a_problem_not_a_panic() {
     let error = load::<Settings>(&Sources::new("SHOP").file("/nowhere/shop.toml").environment([])).unwrap_err();
     assert!(error.to_string().contains("/nowhere/shop.toml"), "{error}");

@@ -96,6 +96,14 @@ typed_id!(
     /// One subscription of a function to events.
     SubscriptionId, "subscription id"
 );
+typed_id!(
+    /// One build of a function.
+    JobId, "job id"
+);
+typed_id!(
+    /// One message to one receiver of webhooks.
+    DeliveryId, "delivery id"
+);
 
 #[cfg(test)]
 mod tests {

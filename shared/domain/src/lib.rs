@@ -4,13 +4,20 @@
 //! `/api/v1` contract) is written once, in [`contract`], so that the two sides cannot drift
 //! apart by accident; what they do behind it is theirs.
 
+mod build;
 pub mod contract;
+mod control;
+mod event;
 mod execution;
 mod id;
 mod runtime;
 
+pub use build::{BuildEvent, BuildFailure, BuildReport, BuildState, BuiltFunction, UnknownBuildState};
+pub use control::{ControlChange, ControlState};
+pub use event::{DEFAULT_MAX_RETRIES, Event, EventType, UnknownEventType};
 pub use execution::{ExecutionStatus, UnknownStatus};
 pub use id::{
-    AuditId, DeadLetterId, EventId, ExecutionId, FunctionId, InvalidId, SubscriptionId, TriggerId, WebhookId,
+    AuditId, DeadLetterId, DeliveryId, EventId, ExecutionId, FunctionId, InvalidId, JobId, SubscriptionId, TriggerId,
+    WebhookId,
 };
-pub use runtime::{Language, Runtime, UnknownRuntime};
+pub use runtime::{InvalidRuntimeName, Language, Runtime, RuntimeName, UnknownRuntime};

@@ -34,7 +34,20 @@ pub enum Language {
     Node,
     /// Compiled: the monolith accepts such functions and cannot run them.
     Go,
+    /// Whatever the package's own program is written in.
+    Provided,
 }
+
+/// A runtime's name. Which names there are is each service's configuration; this is one that may be written
+/// into a path, a log or a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RuntimeName(String);
+
+/// A text that is no runtime's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no runtime's name: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, a letter first")]
+pub struct InvalidRuntimeName(pub String);
 
 /// A runtime that the contract does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,12 +98,81 @@ impl FromStr for Runtime {
     }
 }
 
+impl RuntimeName {
+    /// The longest name, in characters.
+    pub const MAX_CHARS: usize = 64;
+
+    /// The name in requests, answers and the database.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RuntimeName {
+    type Err = InvalidRuntimeName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRuntimeName> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+        let is_name = text.len() <= Self::MAX_CHARS
+            && text.starts_with(|first: char| first.is_ascii_lowercase())
+            && text.bytes().all(allowed);
+        if is_name {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidRuntimeName(text.chars().take(Self::MAX_CHARS).collect()))
+        }
+    }
+}
+
+impl TryFrom<String> for RuntimeName {
+    type Error = InvalidRuntimeName;
+
+    fn try_from(text: String) -> Result<Self, InvalidRuntimeName> {
+        text.parse()
+    }
+}
+
+impl From<RuntimeName> for String {
+    fn from(name: RuntimeName) -> Self {
+        name.0
+    }
+}
+
+impl From<Runtime> for RuntimeName {
+    fn from(runtime: Runtime) -> Self {
+        Self(runtime.as_str().to_owned())
+    }
+}
+
+impl fmt::Display for RuntimeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for Language {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Python => "python",
             Self::Node => "node",
             Self::Go => "go",
+            Self::Provided => "provided",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_runtime_of_the_contract_is_a_name_and_a_path_is_none() {
+        for runtime in Runtime::ALL {
+            assert_eq!(runtime.as_str().parse(), Ok(RuntimeName::from(runtime)));
+        }
+        for text in ["", "3", "Python", "a/b", "a b", "a\0", "\u{e4}", &"a".repeat(65)] {
+            assert!(text.parse::<RuntimeName>().is_err(), "{text:?}");
+        }
     }
 }

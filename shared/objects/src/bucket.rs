@@ -4,7 +4,10 @@ use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Credentials, Region, retry::RetryConfig, timeout::TimeoutConfig},
     error::{DisplayErrorContext, SdkError},
-    operation::{create_bucket::CreateBucketError, get_object::GetObjectError, head_bucket::HeadBucketError},
+    operation::{
+        create_bucket::CreateBucketError, get_object::GetObjectError, head_bucket::HeadBucketError,
+        head_object::HeadObjectError,
+    },
     primitives::ByteStream,
 };
 use bytes::Bytes;
@@ -28,8 +31,8 @@ pub struct ObjectsError {
 /// A bucket; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Objects {
-    client: Client,
-    bucket: String,
+    pub(crate) client: Client,
+    pub(crate) bucket: String,
 }
 
 impl Objects {
@@ -114,7 +117,7 @@ impl Objects {
         }
     }
 
-    fn failed<E: std::error::Error>(&self, operation: &'static str, key: &str, error: &E) -> ObjectsError {
+    pub(crate) fn failed<E: std::error::Error>(&self, operation: &'static str, key: &str, error: &E) -> ObjectsError {
         ObjectsError {
             operation,
             bucket: self.bucket.clone(),
@@ -128,4 +131,9 @@ impl Objects {
 /// Servers answer a HEAD without a body, so the code may be missing where the status says it.
 fn is_missing(error: &HeadBucketError, status: u16) -> bool {
     matches!(error, HeadBucketError::NotFound(_)) || status == 404
+}
+
+pub(crate) fn is_missing_object(error: &SdkError<HeadObjectError>) -> bool {
+    let status = error.raw_response().map(|raw| raw.status().as_u16());
+    error.as_service_error().is_some_and(HeadObjectError::is_not_found) || status == Some(404)
 }

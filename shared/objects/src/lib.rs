@@ -6,6 +6,7 @@
 
 mod bucket;
 mod config;
+mod file;
 
 pub use bucket::{Objects, ObjectsError};
 pub use config::ObjectsConfig;

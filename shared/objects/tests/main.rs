@@ -74,3 +74,27 @@ async fn a_wrong_secret_is_refused() {
     config.secret_key = Secret::new("wrong");
     assert!(Objects::connect(&config).put("k", Bytes::new()).await.is_err());
 }
+
+#[tokio::test]
+async fn files_of_any_size_go_there_and_back() {
+    let bucket = testkit::s3().await;
+    let objects = Objects::connect(&config(&bucket));
+    let folder = tempfile::tempdir().unwrap();
+    let (there, back) = (folder.path().join("there"), folder.path().join("back"));
+    const PART: usize = 8 * 1024 * 1024;
+    for bytes in [0, 1, PART - 1, PART, PART + 1, 2 * PART, 20_000_000] {
+        let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&there, &content).unwrap();
+        // The test's server keeps an object's checksum when an upload in parts replaces it.
+        let key = bytes.to_string();
+        objects.put_file(&key, &there).await.unwrap();
+        assert!(objects.has(&key).await.unwrap());
+        assert!(objects.get_file(&key, &back, 20_000_000).await.unwrap());
+        assert!(std::fs::read(&back).unwrap() == content, "{bytes} bytes came back as others");
+        std::fs::remove_file(&back).unwrap();
+    }
+    let too_large = objects.get_file("20000000", &back, 1_000).await.unwrap_err();
+    assert!(too_large.to_string().contains("larger than it may be"), "{too_large}");
+    assert!(!objects.get_file("none", &folder.path().join("none"), 1).await.unwrap());
+    assert!(!objects.has("none").await.unwrap());
+}

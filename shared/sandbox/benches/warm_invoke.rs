@@ -10,7 +10,7 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use domain::Language;
-use sandbox::{FunctionCode, Invocation, Sandbox, SandboxConfig};
+use sandbox::{Code, FunctionCode, Invocation, Sandbox, SandboxConfig};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Command,
@@ -22,10 +22,11 @@ fn no_op(language: Language) -> FunctionCode {
         function_id: "0190-function".to_owned(),
         function_name: "no-op".to_owned(),
         language,
-        source: match language {
+        launch: sandbox::Launch::default(),
+        code: Code::Source(match language {
             Language::Python => "def handler(event, context):\n  return event".into(),
             _ => "function handler(event) { return event; }".into(),
-        },
+        }),
         handler: "handler".to_owned(),
         environment: BTreeMap::new(),
         memory_bytes: 128 << 20,

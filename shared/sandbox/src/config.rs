@@ -22,6 +22,8 @@ pub struct SandboxConfig {
     pub uid_count: u32,
     /// Whether each worker gets a control group of its own.
     pub control_groups: ControlGroups,
+    /// Whether system calls that functions have no use for are refused; with `false`, only what lacks privileges is.
+    pub system_call_filter: bool,
     /// The control group under which the workers' groups are made: at the top of each hierarchy with
     /// cgroup v1, beside the service's own group with v2. One service, one name.
     pub control_group_name: String,
@@ -75,6 +77,7 @@ impl Default for SandboxConfig {
             first_uid: 900_000,
             uid_count: 4096,
             control_groups: ControlGroups::Auto,
+            system_call_filter: true,
             control_group_name: "mini-lambda-workers".to_owned(),
             start_timeout: HumanDuration::from_secs(10),
             limits: Limits::default(),

@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::accounts::Accounts;
+
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 const CPU_PERIOD_US: f64 = 100_000.0;
 const REMOVAL_DEADLINE: Duration = Duration::from_secs(2);
@@ -32,8 +34,8 @@ pub(crate) struct GroupParent {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Layout {
-    /// A folder each for memory, pids and cpu.
-    V1([PathBuf; 3]),
+    /// A folder each for memory, pids and cpu, and for cpuacct where that is apart.
+    V1(Vec<PathBuf>),
     V2(PathBuf),
 }
 
@@ -51,6 +53,7 @@ pub(crate) struct ControlGroup {
     folders: Vec<PathBuf>,
     /// Opened by the service, so that the worker may still enter after it has given up its privileges.
     doors: Vec<File>,
+    accounts: Accounts,
     version_2: bool,
 }
 
@@ -71,7 +74,7 @@ impl GroupParent {
     /// The layout in words, for the log.
     pub(crate) fn describe(&self) -> String {
         match &self.layout {
-            Layout::V1([memory, ..]) => format!("control groups v1 ({})", memory.display()),
+            Layout::V1(folders) => format!("control groups v1 ({})", folders[0].display()),
             Layout::V2(folder) => format!("control groups v2 ({})", folder.display()),
         }
     }
@@ -81,13 +84,15 @@ impl GroupParent {
         let name = format!("{}-{}", self.owner, self.serial.fetch_add(1, Ordering::Relaxed));
         let version_2 = matches!(self.layout, Layout::V2(_));
         // Filled step by step, so that a failure half-way removes what was made.
-        let mut group = ControlGroup { folders: Vec::new(), doors: Vec::new(), version_2 };
+        let mut group =
+            ControlGroup { folders: Vec::new(), doors: Vec::new(), accounts: Accounts::default(), version_2 };
         for parent in self.layout.folders() {
             let folder = parent.join(&name);
             fs::create_dir(&folder).map_err(|error| at(&folder, &error))?;
             group.folders.push(folder);
         }
         group.limit(limits)?;
+        group.accounts = Accounts::open(&group.folders, version_2);
         for folder in &group.folders {
             // A thread that moves itself by `tasks` needs no machine-wide lock, which was measured to cost a
             // cold start up to 16 ms in each hierarchy; the process that enters has one thread. Version 2
@@ -147,7 +152,8 @@ impl Layout {
         };
         let [memory, pids, cpu] = CONTROLLERS.map(hierarchy);
         if let (Some(memory), Some(pids), Some(cpu)) = (memory, pids, cpu) {
-            return Some(Self::V1([memory, pids, cpu]));
+            let accounts = hierarchy("cpuacct").filter(|folder| *folder != cpu);
+            return Some(Self::V1([memory, pids, cpu].into_iter().chain(accounts).collect()));
         }
         let (root, ..) = mounted.iter().find(|(_, kind, _)| *kind == "cgroup2")?;
         let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -172,6 +178,11 @@ impl ControlGroup {
     /// Nobody else enters.
     pub(crate) fn close_doors(&mut self) {
         self.doors.clear();
+    }
+
+    /// What the group has used.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// Whether the kernel has killed a process of this group for want of memory.
@@ -258,7 +269,10 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
     #[test]
     fn version_1_has_a_folder_in_each_hierarchy() {
         let folders = ["memory", "pids", "cpu,cpuacct"].map(|name| Path::new("/sys/fs/cgroup").join(name).join("w"));
-        assert_eq!(Layout::of(V1, "4:memory:/elsewhere\n0::/\n", "w"), Some(Layout::V1(folders)));
+        assert_eq!(Layout::of(V1, "4:memory:/elsewhere\n0::/\n", "w"), Some(Layout::V1(folders.to_vec())));
+        let apart = format!("{}cgroup /sys/fs/cgroup/cpuacct cgroup rw,cpuacct 0 0\n", V1.replace(",cpuacct", ""));
+        let folders = ["memory", "pids", "cpu", "cpuacct"].map(|name| Path::new("/sys/fs/cgroup").join(name).join("w"));
+        assert_eq!(Layout::of(&apart, "0::/\n", "w"), Some(Layout::V1(folders.to_vec())));
     }
 
     #[test]

@@ -147,7 +147,7 @@ where
     }
 }
 
-async fn passed(deadline: Option<Instant>) {
+pub(crate) async fn passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
@@ -181,6 +181,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, DuplexStream};
 
     use super::*;
+    use crate::{Code, Launch};
 
     type Streams = Conversation<DuplexStream, DuplexStream, DuplexStream>;
 
@@ -291,7 +292,8 @@ mod tests {
             function_id: "f".to_owned(),
             function_name: "f".to_owned(),
             language: Language::Python,
-            source: "".into(),
+            launch: Launch::default(),
+            code: Code::Source("".into()),
             handler: "handler".to_owned(),
             environment: std::collections::BTreeMap::new(),
             memory_bytes: 1,

@@ -41,6 +41,15 @@ pub enum SandboxError {
         /// Why not.
         reason: String,
     },
+    /// No filter of system calls can be made for this machine.
+    #[error(
+        "system calls cannot be filtered on this machine; set `system_call_filter = false` to run functions all the same"
+    )]
+    NoFilter {
+        /// Why not.
+        #[source]
+        source: seccompiler::BackendError,
+    },
     /// Every user id of the range is taken by a live worker.
     #[error("all {count} user ids for workers are in use; raise `uid_count` or run fewer workers")]
     NoFreeUid {

@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::{FunctionCode, Invocation};
+use crate::{FunctionCode, Invocation, TASK_ROOT};
 
 const LENGTHS_BYTES: usize = 8;
 /// Headers of answers hold ids, numbers and an error text, which the bootstrap cuts at 8,192 characters.
@@ -22,6 +22,9 @@ enum Request<'a> {
         function_id: &'a str,
         function_name: &'a str,
         handler: &'a str,
+        /// Where the code is, when it is not the payload.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        folder: Option<&'static str>,
         environment: &'a BTreeMap<String, String>,
         memory_limit_mb: u64,
         output_limit_bytes: usize,
@@ -70,15 +73,17 @@ pub(crate) enum FrameError {
 }
 
 pub(crate) fn load_request(function: &FunctionCode, output_limit_bytes: usize) -> Vec<u8> {
+    let source = function.code.source();
     let header = Request::Load {
         function_id: &function.function_id,
         function_name: &function.function_name,
         handler: &function.handler,
+        folder: source.is_none().then_some(TASK_ROOT),
         environment: &function.environment,
         memory_limit_mb: function.memory_mb(),
         output_limit_bytes,
     };
-    encode(&header, function.source.as_bytes())
+    encode(&header, source.unwrap_or_default().as_bytes())
 }
 
 pub(crate) fn invoke_request(call: &Invocation) -> Vec<u8> {

@@ -8,7 +8,10 @@ use std::{
 use domain::Language;
 use nix::unistd::geteuid;
 
-use crate::{SandboxConfig, SandboxError, jail};
+use crate::{
+    SandboxConfig, SandboxError,
+    jail::{self, Descriptors, Folder},
+};
 
 /// An interpreter that was seen to work in the sandbox.
 #[derive(Debug, Clone)]
@@ -68,12 +71,16 @@ pub(crate) fn try_bwrap(bwrap: &Path, config: &SandboxConfig, uid: Option<u32>) 
     Err(SandboxError::BwrapRefused { fix: fix_for(&reason), reason })
 }
 
-pub(crate) fn find_python(bwrap: &Path, config: &SandboxConfig, uid: Option<u32>) -> Result<Interpreter, SandboxError> {
-    PYTHON.find(bwrap, config, uid, config.python.as_deref())
-}
-
-pub(crate) fn find_node(bwrap: &Path, config: &SandboxConfig, uid: Option<u32>) -> Result<Interpreter, SandboxError> {
-    NODE.find(bwrap, config, uid, config.node.as_deref())
+/// The interpreter at this path, or else the first on the machine that works. `language` must be one that has any.
+pub(crate) fn find(
+    language: Language,
+    bwrap: &Path,
+    config: &SandboxConfig,
+    uid: Option<u32>,
+    path: Option<&Path>,
+) -> Result<Interpreter, SandboxError> {
+    let question = if language == Language::Node { NODE } else { PYTHON };
+    question.find(bwrap, config, uid, path)
 }
 
 impl Question {
@@ -151,7 +158,11 @@ fn run_jailed(
     let null = null.map_err(|source| SandboxError::Start { operation: "open /dev/null", source })?;
     let mut command = Command::new(bwrap);
     command.env_clear();
-    command.args(jail::arguments(&config.limits, prefix, 0)).arg(program).args(arguments).stdin(null);
+    command
+        .args(jail::arguments(&config.limits, prefix, Folder::Absent, &Descriptors::default()))
+        .arg(program)
+        .args(arguments)
+        .stdin(null);
     set_user(&mut command, uid);
     command.output().map_err(|source| SandboxError::Start { operation: "run bwrap", source })
 }

@@ -12,13 +12,21 @@ const MOVE_STREAMS: &str = r#"exec 3<&0 4>&1 0</dev/null 1>&2; exec "$@""#;
 const LIMIT_AND_MOVE_STREAMS: &str = r#"ulimit -p "$1" 2>/dev/null || ulimit -u "$1"; shift
 exec 3<&0 4>&1 0</dev/null 1>&2; exec "$@""#;
 
+/// The same, saying first that the sandbox is there.
+const ANNOUNCE_LIMIT_AND_MOVE_STREAMS: &str = r#"echo; ulimit -p "$1" 2>/dev/null || ulimit -u "$1"; shift
+exec 3<&0 4>&1 0</dev/null 1>&2; exec "$@""#;
+
+/// The same limit; then says that the sandbox is there, waits until it is told to go on, and becomes the program.
+const LIMIT_AND_WAIT: &str = r#"ulimit -p "$1" 2>/dev/null || ulimit -u "$1"; shift
+echo; read -r _ || exit 1; exec 0</dev/null 1>&2; exec "$@""#;
+
 /// The program that speaks the worker protocol inside the interpreter, for languages that have one.
 #[must_use]
 pub fn bootstrap(language: Language) -> Option<&'static str> {
     match language {
         Language::Python => Some(include_str!("bootstrap/worker.py")),
         Language::Node => Some(include_str!("bootstrap/worker.js")),
-        Language::Go => None,
+        Language::Go | Language::Provided => None,
     }
 }
 
@@ -32,18 +40,27 @@ pub fn launch_command(language: Language, interpreter: &str, memory_bytes: u64) 
     Some(command)
 }
 
-/// [`launch_command`] with at most `processes` of them.
+/// [`launch_command`] with at most `processes` of them. Announced, it writes a line to its answers before all else,
+/// when the sandbox around it is there.
 pub(crate) fn limited_launch_command(
     language: Language,
     interpreter: &str,
     memory_bytes: u64,
     processes: u32,
+    is_announced: bool,
 ) -> Option<Vec<String>> {
-    let mut command =
-        vec!["/bin/sh".to_owned(), "-c".to_owned(), LIMIT_AND_MOVE_STREAMS.to_owned(), "worker".to_owned()];
+    let script = if is_announced { ANNOUNCE_LIMIT_AND_MOVE_STREAMS } else { LIMIT_AND_MOVE_STREAMS };
+    let mut command = ["/bin/sh", "-c", script, "worker"].map(str::to_owned).to_vec();
     command.push(processes.to_string());
     command.extend(interpreter_command(language, interpreter, memory_bytes)?);
     Some(command)
+}
+
+/// The command that runs a program of its own, at a gate: it writes a line when it is there, and begins when
+/// it is given one.
+pub(crate) fn gated_command(command: impl Iterator<Item = String>, processes: u32) -> Vec<String> {
+    let shell = ["/bin/sh", "-c", LIMIT_AND_WAIT, "worker"].map(str::to_owned);
+    shell.into_iter().chain([processes.to_string()]).chain(command).collect()
 }
 
 fn interpreter_command(language: Language, interpreter: &str, memory_bytes: u64) -> Option<Vec<String>> {
@@ -55,7 +72,7 @@ fn interpreter_command(language: Language, interpreter: &str, memory_bytes: u64)
             let heap_mb = memory_bytes.div_ceil(1024 * 1024).max(SMALLEST_NODE_HEAP_MB);
             vec![format!("--max-old-space-size={heap_mb}"), "-e".to_owned()]
         }
-        Language::Go => return None,
+        Language::Go | Language::Provided => return None,
     };
     let mut command = vec![interpreter.to_owned()];
     command.extend(flags);

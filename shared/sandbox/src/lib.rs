@@ -23,7 +23,7 @@
 //!
 //! | frame | direction | header | payload |
 //! |---|---|---|---|
-//! | load | → | `type, function_id, function_name, handler, environment, memory_limit_mb, output_limit_bytes` | the source text |
+//! | load | → | `type, function_id, function_name, handler, folder?, environment, memory_limit_mb, output_limit_bytes` | the source text, unless the code is in a folder |
 //! | loaded | ← | `type` | |
 //! | load_failed | ← | `type, error` | |
 //! | invoke | → | `type, execution_id, timeout_ms` | the event (JSON) |
@@ -39,7 +39,8 @@
 //!
 //! Python: `def handler(event, context)`, sync or async. JavaScript: `function handler(event, context)`,
 //! sync or async, or `exports.handler`, or `module.exports = {handler}`. A handler named
-//! `index.main` is the function `main`. The context has `function_id`, `function_name`,
+//! `index.main` is the function `main`. Code in a folder ([`Code::Folder`]) is imported as the language imports: a Python
+//! module, or a CommonJS or ECMAScript module, whichever its ending and `package.json` make it. The context has `function_id`, `function_name`,
 //! `execution_id` (also `aws_request_id`), `memory_limit_mb`, `deadline` (ms since 1970) and
 //! `get_remaining_time_in_millis()` (JavaScript: the same in camelCase as well). What it returns must be
 //! JSON; `NaN` and infinities are not, in either language.
@@ -48,29 +49,41 @@
 //!
 //! See `infrastructure/decisions/0003-one-worker-protocol.md` for the table of what stops what.
 
+mod accounts;
+mod channel;
 mod config;
 mod control_group;
 mod conversation;
+mod environment;
 mod error;
 mod frame;
 mod function;
 mod interpreter;
+mod interpreters;
 mod jail;
 mod launch;
 mod log_capture;
+mod machine;
+mod mount;
 mod one_shot;
 mod outcome;
+mod prewarmed;
 mod process_tree;
+mod reach;
 mod resource_limits;
+mod runtime_api;
 mod sandbox;
+mod system_calls;
 mod uid;
 mod worker;
 
 pub use config::{ControlGroups, Limits, SandboxConfig};
 pub use error::{SandboxError, StartError};
-pub use function::{FunctionCode, Invocation};
+pub use function::{Code, FunctionCode, Invocation, Launch, Protocol, TASK_ROOT};
 pub use launch::{bootstrap, launch_command};
 pub use one_shot::{WorkerStreams, call_once_over};
 pub use outcome::{FunctionResult, Outcome};
+pub use prewarmed::{Kind, Prewarmed};
+pub use reach::barrier;
 pub use sandbox::Sandbox;
 pub use worker::Worker;

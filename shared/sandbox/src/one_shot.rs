@@ -85,5 +85,5 @@ where
         }
     };
     let logs = conversation.logs.take();
-    Outcome { result, logs, duration, memory_used_bytes, worker_reusable: false }
+    Outcome { result, logs, duration, memory_used_bytes, cpu_time: None, worker_reusable: false }
 }

@@ -18,8 +18,11 @@ pub struct Outcome {
     pub logs: String,
     /// From the request's first byte to the answer's last.
     pub duration: Duration,
-    /// The most memory that the worker's interpreter has had resident so far; 0 where it died untold.
+    /// The most memory that the worker's interpreter has had resident so far; of a program of its own or one that died
+    /// untold, what its whole tree has had at a time; 0 where that is not counted.
     pub memory_used_bytes: u64,
+    /// CPU time of the worker's whole process tree during the call, where a control group counts it.
+    pub cpu_time: Option<Duration>,
     /// Whether the worker can take another call. It cannot after a crash, a timeout or a violation of
     /// the protocol; it can after an exception.
     pub worker_reusable: bool,
@@ -62,6 +65,7 @@ impl Outcome {
             logs: String::new(),
             duration: Duration::ZERO,
             memory_used_bytes: 0,
+            cpu_time: None,
             worker_reusable,
         }
     }

@@ -7,7 +7,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
     process::{Child, Command},
@@ -25,7 +25,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{control_group::ControlGroup, resource_limits::ResourceLimits, uid::UidLease};
+use crate::{accounts::Accounts, control_group::ControlGroup, resource_limits::ResourceLimits, uid::UidLease};
 
 /// A tree that outlives SIGKILL by this much hangs in the kernel.
 const DEATH_DEADLINE: Duration = Duration::from_secs(5);
@@ -147,11 +147,21 @@ impl ProcessTree {
         Ok(())
     }
 
+    /// The first process inside, once it was identified.
+    pub(crate) fn init(&self) -> BorrowedFd<'_> {
+        self.init.as_ref().expect("a tree is handed on when its init is known").as_fd()
+    }
+
     /// How `bwrap` ended, if it has: the interpreter's exit code, or 128 + its signal.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let (bwrap, _) = self.parts.as_mut()?;
         let status = bwrap.try_wait().ok().flatten()?;
         status.code().or_else(|| status.signal().map(|signal| 128 + signal))
+    }
+
+    /// What the tree has used, where that is counted.
+    pub(crate) fn accounts(&self) -> Option<&Accounts> {
+        self.parts.as_ref().and_then(|(_, holdings)| holdings.group.as_ref()).map(ControlGroup::accounts)
     }
 
     /// Whether a process of the tree was killed for want of memory, where that can be known.
@@ -215,8 +225,8 @@ impl Remains {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) limits: ResourceLimits,
-    /// Kept open for `bwrap`.
-    pub(crate) information: RawFd,
+    /// Descriptors that are kept open for `bwrap`.
+    pub(crate) kept: Vec<RawFd>,
     /// Control groups to enter.
     pub(crate) doors: Vec<RawFd>,
 }
@@ -236,9 +246,11 @@ impl Entry {
         unsafe {
             libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         }
-        // SAFETY: takes numbers only; the descriptor was opened by the parent and is still open here.
-        if unsafe { libc::fcntl(self.information, libc::F_SETFD, 0) } < 0 {
-            return Err(io::Error::last_os_error());
+        for kept in &self.kept {
+            // SAFETY: takes numbers only; the descriptor was opened by the parent and is still open here.
+            if unsafe { libc::fcntl(*kept, libc::F_SETFD, 0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
         }
         for door in &self.doors {
             // SAFETY: the buffer is one byte of static memory.

@@ -21,6 +21,8 @@ impl Overhead {
     pub(crate) fn of(language: Language) -> Self {
         const MIB: u64 = 1024 * 1024;
         match language {
+            // Its program may be anything, and reserve as much as Node does.
+            Language::Provided => Self { data_bytes: 256 * MIB, resident_bytes: 32 * MIB },
             Language::Python | Language::Go => Self { data_bytes: 24 * MIB, resident_bytes: 32 * MIB },
             Language::Node => Self { data_bytes: 256 * MIB, resident_bytes: 96 * MIB },
         }

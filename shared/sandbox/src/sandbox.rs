@@ -1,50 +1,26 @@
 //! Starts workers.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-    path::PathBuf,
-    process::{Command, Stdio},
-    sync::Arc,
-    time::Instant,
-};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use domain::Language;
-use tokio::{io::AsyncReadExt, net::unix::pipe};
 
 use crate::{
-    ControlGroups, FunctionCode, Invocation, Outcome, SandboxConfig, SandboxError, StartError, Worker,
-    control_group::{GroupLimits, GroupParent},
-    conversation::Conversation,
+    ControlGroups, FunctionCode, Invocation, Outcome, Protocol, SandboxConfig, SandboxError, StartError, Worker,
+    control_group::GroupParent,
     interpreter::{self, Interpreter},
-    jail,
-    launch::limited_launch_command,
-    process_tree::{Entry, Holdings, Keeper, ProcessTree},
-    resource_limits::{Overhead, ResourceLimits},
-    uid::UidRange,
-    worker::Streams,
+    interpreters::Interpreters,
+    jail::Folder,
+    machine::{Machine, cannot},
+    prewarmed::{Kind, Prewarmed},
+    process_tree::Keeper,
+    system_calls::SystemCalls,
+    uid::{UidLease, UidRange},
 };
-
-/// `bwrap` itself, its init, and the shell before it becomes the interpreter.
-const PROCESSES_OF_THE_SANDBOX: u32 = 4;
 
 /// Starts workers in `bwrap` sandboxes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     machine: Arc<Machine>,
-}
-
-/// What was found on this machine.
-#[derive(Debug)]
-struct Machine {
-    config: SandboxConfig,
-    bwrap: PathBuf,
-    interpreters: BTreeMap<Language, Interpreter>,
-    /// Only root can give each worker a user of its own.
-    uids: Option<UidRange>,
-    groups: Result<GroupParent, String>,
-    keeper: Keeper,
 }
 
 impl Sandbox {
@@ -57,9 +33,9 @@ impl Sandbox {
         let bwrap = interpreter::find_bwrap(&config)?;
         let uids = interpreter::runs_as_root().then(|| UidRange::new(config.first_uid, config.uid_count));
         let lease = uids.as_ref().map(UidRange::lease).transpose()?;
-        let uid = lease.as_ref().map(super::uid::UidLease::uid);
+        let uid = lease.as_ref().map(UidLease::uid);
         interpreter::try_bwrap(&bwrap, &config, uid)?;
-        let interpreters = find_interpreters(&bwrap, &config, uid)?;
+        let interpreters = Interpreters::find(&bwrap, &config, uid)?;
         let groups = match config.control_groups {
             ControlGroups::Off => Err("switched off".to_owned()),
             ControlGroups::Auto => GroupParent::find(&config.control_group_name),
@@ -68,9 +44,12 @@ impl Sandbox {
                 Ok(groups.map_err(|reason| SandboxError::NoControlGroups { reason })?)
             }
         };
+        let system_calls = config.system_call_filter.then(SystemCalls::new).transpose();
+        let system_calls = system_calls.map_err(|source| SandboxError::NoFilter { source })?;
         let keeper = Keeper::start()
             .map_err(|source| SandboxError::Start { operation: "start the threads that keep workers", source })?;
-        let sandbox = Self { machine: Arc::new(Machine { config, bwrap, interpreters, uids, groups, keeper }) };
+        let sandbox =
+            Self { machine: Arc::new(Machine { config, bwrap, interpreters, uids, groups, system_calls, keeper }) };
         tracing::info!(isolation = %sandbox.describe(), "the sandbox is ready");
         Ok(sandbox)
     }
@@ -78,17 +57,16 @@ impl Sandbox {
     /// How workers are isolated on this machine, in one line.
     #[must_use]
     pub fn describe(&self) -> String {
-        let Machine { config, interpreters, uids, groups, .. } = &*self.machine;
-        let languages: Vec<String> =
-            interpreters.iter().map(|(language, found)| format!("{language:?} {}", found.version)).collect();
+        let Machine { config, interpreters, uids, groups, system_calls, .. } = &*self.machine;
         let users = if uids.is_some() { "a user id per worker" } else { "the service's own user" };
         let groups = match groups {
             Ok(parent) => parent.describe(),
             Err(reason) => format!("no control groups ({reason}): resource limits of each process only"),
         };
+        let filtered = if system_calls.is_some() { "filtered system calls" } else { "no filter of system calls" };
         format!(
-            "{} in bwrap, {users}, {groups}, at most {} processes and {} CPU each",
-            languages.join(" and "),
+            "{} in bwrap, {users}, {groups}, {filtered}, at most {} processes and {} CPU each",
+            interpreters.describe(),
             config.limits.processes,
             config.limits.cpu_cores
         )
@@ -99,11 +77,51 @@ impl Sandbox {
     /// # Errors
     /// [`StartError::Function`] when the code is at fault, [`StartError::Sandbox`] when the machine is.
     pub async fn start(&self, function: &FunctionCode) -> Result<Worker, StartError> {
-        let Some(interpreter) = self.machine.interpreters.get(&function.language) else {
-            return Err(no_interpreter(function.language));
+        let (tree, channel) = match &function.launch.protocol {
+            Protocol::Frames => {
+                let interpreter = self.interpreter(function.language, function.launch.interpreter.as_ref()).await?;
+                let folder = function.code.folder().map_or(Folder::Absent, Folder::Here);
+                let (language, memory_bytes) = (function.language, function.memory_bytes);
+                self.machine.start_interpreter(language, memory_bytes, &interpreter, folder).await?
+            }
+            Protocol::RuntimeApi { command } => {
+                let needed = command.iter().any(|word| word.contains("{interpreter}"));
+                let (language, path) = (function.language, function.launch.interpreter.as_ref());
+                let interpreter = if needed { Some(self.interpreter(language, path).await?) } else { None };
+                self.machine.start_runtime(function, command, interpreter.as_deref()).await?
+            }
         };
-        let worker = self.machine.start_process(function, interpreter).await?;
-        worker.load(function, self.machine.config.start_timeout.get()).await
+        let config = &self.machine.config;
+        let worker = Worker::new(tree, channel, config.limits.event.as_usize(), function);
+        worker.map_err(cannot("watch a worker's process"))?.load(function, config.start_timeout.get()).await
+    }
+
+    /// An interpreter in a sandbox of its own, with nothing loaded, for whichever function comes first.
+    ///
+    /// # Errors
+    /// [`StartError::Function`] when the language has no interpreter, [`StartError::Sandbox`] when the machine is at fault.
+    pub async fn prewarm(&self, kind: &Kind) -> Result<Prewarmed, StartError> {
+        let interpreter = self.interpreter(kind.language, kind.interpreter.as_ref()).await?;
+        let (language, memory_bytes) = (kind.language, kind.memory_bytes);
+        let started = self.machine.start_interpreter(language, memory_bytes, &interpreter, Folder::Later).await;
+        let (tree, channel) = started?;
+        Ok(Prewarmed::new(kind.clone(), tree, channel, Arc::clone(&self.machine)))
+    }
+
+    async fn interpreter(&self, language: Language, path: Option<&Arc<Path>>) -> Result<Arc<Interpreter>, StartError> {
+        let machine = &self.machine;
+        let usual = machine.interpreters.usual(language)?;
+        let Some(path) = path else { return Ok(usual) };
+        if let Some(found) = machine.interpreters.named(language, path) {
+            return Ok(found);
+        }
+        let (machine, path) = (Arc::clone(machine), Arc::clone(path));
+        let trying = tokio::task::spawn_blocking(move || {
+            let lease = machine.uids.as_ref().map(UidRange::lease).transpose()?;
+            let uid = lease.as_ref().map(UidLease::uid);
+            machine.interpreters.try_named(language, &path, &machine.bwrap, &machine.config, uid)
+        });
+        Ok(trying.await.map_err(|error| cannot("try an interpreter")(io::Error::other(error)))??)
     }
 
     /// Starts a worker, calls it once and kills it: the monolith's way. A function that does not load is
@@ -124,153 +142,4 @@ impl Sandbox {
             Err(StartError::Sandbox(error)) => Err(error),
         }
     }
-}
-
-impl Machine {
-    async fn start_process(&self, function: &FunctionCode, interpreter: &Interpreter) -> Result<Worker, SandboxError> {
-        let limits = &self.config.limits;
-        let holdings = self.holdings(function)?;
-        let ends = Ends::open().map_err(cannot("open the worker's streams"))?;
-        let information = ends.child_information.as_raw_fd();
-        let mut command = Command::new(&self.bwrap);
-        // bwrap clears the function's environment only: its own init keeps what it was started with, and
-        // a function may read that in /proc/1/environ.
-        command.env_clear();
-        command.args(jail::arguments(limits, Some(&interpreter.prefix), information));
-        command.args(
-            limited_launch_command(function.language, &interpreter.program, function.memory_bytes, limits.processes)
-                .expect("a language with an interpreter has a bootstrap"),
-        );
-        command.stdin(ends.child_requests).stdout(ends.child_answers).stderr(ends.child_logs);
-        interpreter::set_user(&mut command, holdings.uid.as_ref().map(super::uid::UidLease::uid));
-        Entry {
-            limits: ResourceLimits::new(limits, function.language, function.memory_bytes),
-            information,
-            doors: holdings.group.as_ref().map(crate::control_group::ControlGroup::doors).unwrap_or_default(),
-        }
-        .install(&mut command);
-        let mut tree = self
-            .keeper
-            .spawn(command, holdings, vec![ends.child_information])
-            .await
-            .map_err(cannot("start a worker's process"))?;
-        let mut streams = Conversation::new(ends.requests, ends.answers, ends.logs, limits);
-        identify_init(&mut tree, ends.information, &mut streams).await?;
-        Worker::new(tree, streams, limits.event.as_usize(), function).map_err(cannot("watch a worker's process"))
-    }
-
-    fn holdings(&self, function: &FunctionCode) -> Result<Holdings, SandboxError> {
-        let limits = &self.config.limits;
-        let overhead = Overhead::of(function.language);
-        let group_limits = GroupLimits {
-            // /tmp is memory too, and has a limit of its own.
-            memory_bytes: function
-                .memory_bytes
-                .saturating_add(overhead.resident_bytes)
-                .saturating_add(limits.tmp.bytes()),
-            processes: limits.processes.saturating_add(PROCESSES_OF_THE_SANDBOX),
-            cpu_cores: limits.cpu_cores,
-        };
-        Ok(Holdings {
-            uid: self.uids.as_ref().map(UidRange::lease).transpose()?,
-            group: self
-                .groups
-                .as_ref()
-                .ok()
-                .map(|groups| groups.create(&group_limits))
-                .transpose()
-                .map_err(cannot("make a worker's control group"))?,
-        })
-    }
-}
-
-/// Both ends of a worker's streams.
-struct Ends {
-    requests: pipe::Sender,
-    answers: pipe::Receiver,
-    logs: pipe::Receiver,
-    information: pipe::Receiver,
-    child_requests: Stdio,
-    child_answers: Stdio,
-    child_logs: Stdio,
-    child_information: OwnedFd,
-}
-
-impl Ends {
-    fn open() -> io::Result<Self> {
-        let (child_requests, requests) = io::pipe()?;
-        let (answers, child_answers) = io::pipe()?;
-        let (logs, child_logs) = io::pipe()?;
-        let (information, child_information) = io::pipe()?;
-        Ok(Self {
-            requests: pipe::Sender::from_owned_fd(requests.into())?,
-            answers: pipe::Receiver::from_owned_fd(answers.into())?,
-            logs: pipe::Receiver::from_owned_fd(logs.into())?,
-            information: pipe::Receiver::from_owned_fd(information.into())?,
-            child_requests: child_requests.into(),
-            child_answers: child_answers.into(),
-            child_logs: child_logs.into(),
-            child_information: child_information.into(),
-        })
-    }
-}
-
-/// Learns from `bwrap` which process is init; it says nothing when it cannot make a sandbox.
-async fn identify_init(
-    tree: &mut ProcessTree,
-    mut stream: pipe::Receiver,
-    streams: &mut Streams,
-) -> Result<(), SandboxError> {
-    let mut information = Vec::new();
-    let read = stream.read_to_end(&mut information).await;
-    if let Err(source) = read.and_then(|_| tree.identify_init(&information)) {
-        streams.logs.read_what_is_there().await;
-        let said = streams.logs.take();
-        let source = if said.is_empty() { source } else { io::Error::other(said.trim().to_owned()) };
-        return Err(SandboxError::Start { operation: "start bwrap", source });
-    }
-    Ok(())
-}
-
-fn find_interpreters(
-    bwrap: &std::path::Path,
-    config: &SandboxConfig,
-    uid: Option<u32>,
-) -> Result<BTreeMap<Language, Interpreter>, SandboxError> {
-    let mut interpreters = BTreeMap::new();
-    let mut first_problem = None;
-    for (language, found) in [
-        (Language::Python, interpreter::find_python(bwrap, config, uid)),
-        (Language::Node, interpreter::find_node(bwrap, config, uid)),
-    ] {
-        match found {
-            Ok(interpreter) => drop(interpreters.insert(language, interpreter)),
-            Err(problem) => {
-                tracing::warn!(%problem, "functions in this language cannot run");
-                first_problem.get_or_insert(problem);
-            }
-        }
-    }
-    match first_problem {
-        Some(problem) if interpreters.is_empty() => Err(problem),
-        _ => Ok(interpreters),
-    }
-}
-
-fn no_interpreter(language: Language) -> StartError {
-    match language {
-        Language::Go => StartError::Function {
-            error: "code in Go cannot be run: it has no interpreter".to_owned(),
-            logs: String::new(),
-        },
-        Language::Python | Language::Node => StartError::Sandbox(SandboxError::NoInterpreter {
-            language,
-            reason: "none was found when the service started".to_owned(),
-            package: if language == Language::Python { "python3" } else { "nodejs" },
-        }),
-    }
-}
-
-fn cannot(operation: &'static str) -> impl Fn(io::Error) -> SandboxError {
-    move |source| SandboxError::Start { operation, source }
 }

@@ -7,11 +7,13 @@ use std::{
 };
 
 use domain::Language;
-use tokio::{io::unix::AsyncFd, net::unix::pipe};
+use tokio::io::unix::AsyncFd;
 
 use crate::{
     FunctionCode, FunctionResult, Invocation, Outcome, SandboxError, StartError,
-    conversation::{Broken, Conversation, LoadFailure},
+    accounts::Accounts,
+    channel::Channel,
+    conversation::{Broken, LoadFailure},
     outcome::{says_out_of_memory, texts},
     process_tree::ProcessTree,
 };
@@ -19,15 +21,13 @@ use crate::{
 /// A worker whose streams have ended has this long to end by itself, so that its exit code can be told.
 const EXIT_GRACE: Duration = Duration::from_millis(250);
 
-pub(crate) type Streams = Conversation<pipe::Sender, pipe::Receiver, pipe::Receiver>;
-
 /// One interpreter with one function's code loaded. Dropping it kills its whole process tree.
 #[derive(Debug)]
 pub struct Worker {
     /// Taken when it has been killed.
     tree: Option<ProcessTree>,
     end: AsyncFd<OwnedFd>,
-    streams: Streams,
+    channel: Channel,
     event_limit_bytes: usize,
     language: Language,
     memory_mb: u64,
@@ -38,7 +38,7 @@ pub struct Worker {
 impl Worker {
     pub(crate) fn new(
         tree: ProcessTree,
-        streams: Streams,
+        channel: Channel,
         event_limit_bytes: usize,
         function: &FunctionCode,
     ) -> io::Result<Self> {
@@ -46,7 +46,7 @@ impl Worker {
         Ok(Self {
             tree: Some(tree),
             end,
-            streams,
+            channel,
             event_limit_bytes,
             language: function.language,
             memory_mb: function.memory_mb(),
@@ -56,9 +56,9 @@ impl Worker {
 
     pub(crate) async fn load(mut self, function: &FunctionCode, timeout: Duration) -> Result<Self, StartError> {
         let ended = ended(&self.end);
-        let error = match self.streams.load(function, timeout, ended).await {
+        let error = match self.channel.load(function, timeout, ended).await {
             Ok(()) => {
-                self.streams.logs.discard_what_is_there().await;
+                self.channel.logs().discard_what_is_there().await;
                 self.is_idle = true;
                 return Ok(self);
             }
@@ -67,7 +67,7 @@ impl Worker {
             Err(LoadFailure::Broken(broken)) => self.autopsy(broken, timeout).await.into_error(),
         };
         self.bury().await;
-        let logs = self.streams.logs.take();
+        let logs = self.channel.logs().take();
         if logs.starts_with("bwrap: ") {
             let source = io::Error::other(logs.trim().to_owned());
             return Err(SandboxError::Start { operation: "make the sandbox", source }.into());
@@ -86,8 +86,9 @@ impl Worker {
         if !std::mem::replace(&mut self.is_idle, false) {
             return Outcome::failed(texts::ended(None), false);
         }
+        let cpu_before = self.cpu_time();
         let ended = ended(&self.end);
-        let (result, memory_used_bytes) = match self.streams.call(call, ended).await {
+        let (result, told_bytes) = match self.channel.call(call, ended).await {
             Ok(answered) => {
                 self.is_idle = answered.reusable;
                 (answered.result, answered.peak_memory_bytes)
@@ -95,11 +96,14 @@ impl Worker {
             Err(broken) => (self.autopsy(broken, call.timeout).await, 0),
         };
         let duration = started.elapsed();
+        let cpu_time = self.cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        // A program of its own cannot tell, and one that died has not.
+        let memory_used_bytes = if told_bytes == 0 { self.peak_memory_bytes() } else { told_bytes };
         if !self.is_idle {
             self.bury().await;
         }
-        let logs = self.streams.logs.take();
-        Outcome { result, logs, duration, memory_used_bytes, worker_reusable: self.is_idle }
+        let logs = self.channel.logs().take();
+        Outcome { result, logs, duration, memory_used_bytes, cpu_time, worker_reusable: self.is_idle }
     }
 
     /// Whether it could take another call now.
@@ -116,6 +120,18 @@ impl Worker {
         self.bury().await;
     }
 
+    fn accounts(&self) -> Option<&Accounts> {
+        self.tree.as_ref().and_then(ProcessTree::accounts)
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        self.accounts().and_then(Accounts::cpu_time)
+    }
+
+    fn peak_memory_bytes(&self) -> u64 {
+        self.accounts().and_then(Accounts::peak_memory_bytes).unwrap_or(0)
+    }
+
     /// What a worker that gave no answer died of. It may still live.
     async fn autopsy(&mut self, broken: Broken, timeout: Duration) -> FunctionResult {
         let error = match broken {
@@ -124,10 +140,10 @@ impl Worker {
             Broken::Ended => {
                 // What it printed last, before the end that is waited for.
                 let _ = tokio::time::timeout(EXIT_GRACE, ended(&self.end)).await;
-                self.streams.logs.read_what_is_there().await;
+                self.channel.logs().read_what_is_there().await;
                 let tree = self.tree.as_mut().expect("a worker is buried after its autopsy");
-                let exit_code = tree.exit_code();
-                if tree.ran_out_of_memory() || says_out_of_memory(self.language, exit_code, &self.streams.logs) {
+                let (exit_code, ran_out) = (tree.exit_code(), tree.ran_out_of_memory());
+                if ran_out || says_out_of_memory(self.language, exit_code, self.channel.logs()) {
                     texts::out_of_memory(self.memory_mb)
                 } else {
                     texts::ended(exit_code)
@@ -141,7 +157,7 @@ impl Worker {
     async fn bury(&mut self) {
         if let Some(tree) = self.tree.take() {
             tree.end().await;
-            self.streams.logs.read_what_is_there().await;
+            self.channel.logs().read_what_is_there().await;
         }
     }
 }

@@ -1,16 +1,25 @@
 //! The sandbox against the machine's real `bwrap`, Python and Node.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests stop at what they do not expect, and say why they skip"
+)]
 
+mod folders;
 mod hostile;
 mod isolation;
 mod lifecycle;
 mod outcomes;
 mod over_streams;
+mod prewarmed;
+mod runtime_api;
+mod runtime_clients;
+mod system_calls;
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use domain::Language;
-use sandbox::{FunctionCode, FunctionResult, Invocation, Outcome, Sandbox, SandboxConfig, Worker};
+use sandbox::{Code, FunctionCode, FunctionResult, Invocation, Launch, Outcome, Sandbox, SandboxConfig, Worker};
 
 /// One sandbox for the whole test process: it is made to be shared.
 fn sandbox() -> &'static Sandbox {
@@ -23,7 +32,8 @@ fn function(language: Language, source: &str) -> FunctionCode {
         function_id: "0190-function".to_owned(),
         function_name: "a-function".to_owned(),
         language,
-        source: source.into(),
+        launch: Launch::default(),
+        code: Code::Source(source.into()),
         handler: "handler".to_owned(),
         environment: BTreeMap::new(),
         memory_bytes: 128 << 20,
@@ -45,7 +55,11 @@ fn call(event: &str) -> Invocation {
 fn call_within(event: &str, timeout: Duration) -> Invocation {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     let serial = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    Invocation { execution_id: format!("execution-{serial}"), event: event.to_owned().into(), timeout }
+    Invocation {
+        execution_id: format!("0190f0f0-0000-7000-8000-{serial:012x}"),
+        event: event.to_owned().into(),
+        timeout,
+    }
 }
 
 async fn start(function: &FunctionCode) -> Worker {

@@ -2,8 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use crate::Backoff;
 
 /// `None` is ready; otherwise the reason why not.
 type Checks = BTreeMap<&'static str, Option<String>>;
@@ -54,6 +58,35 @@ impl ReadinessHandle {
         let reason = reason.into();
         if self.all.set(self.name, Some(reason.clone())) {
             tracing::warn!(check = self.name, reason, "not ready");
+        }
+    }
+
+    /// Probes for ever: until it works, then at the interval, and keeps the condition true to it.
+    pub async fn watch<F>(&self, interval: Duration, mut probe: impl FnMut() -> F)
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        loop {
+            self.until_ok(&mut probe).await;
+            self.ready();
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Tries until it works, with backoff, and says why it does not. The reason is logged where it
+    /// changes the condition, once, and not at every attempt. What is made holds only once
+    /// [`ReadinessHandle::ready`] says so.
+    pub async fn until_ok<T, F>(&self, mut attempt: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let mut backoff = Backoff::default();
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(error) => self.not_ready(format!("{error:#}")),
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 }

@@ -107,6 +107,7 @@ where
     B: FnOnce(C, Lifecycle) -> F,
     F: Future<Output = anyhow::Result<Router>>,
 {
+    telemetry::metrics::watch_runtime();
     let http_config = config.http().clone();
     let listener = bind(http_config.bind).await.with_context(|| format!("cannot listen on {}", http_config.bind))?;
     let addr = listener.local_addr()?;

@@ -4,7 +4,10 @@
 //! memory and file descriptors by itself. Names follow OpenTelemetry's semantic conventions
 //! in Prometheus form (unit as suffix, `_total` on counters).
 
-use prometheus::{Encoder, TextEncoder};
+use std::sync::{Mutex, Once, PoisonError};
+
+use prometheus::{Encoder, PullingGauge, TextEncoder};
+use tokio::runtime::Handle;
 
 use crate::openmetrics;
 
@@ -21,6 +24,33 @@ pub mod names {
     pub const HTTP_SERVER_REQUEST_DURATION_SECONDS: &str = "http_server_request_duration_seconds";
     /// Gauge: requests being answered.
     pub const HTTP_SERVER_ACTIVE_REQUESTS: &str = "http_server_active_requests";
+    /// Gauge: asynchronous tasks that have not ended, of all runtimes that are watched.
+    pub const TOKIO_ALIVE_TASKS: &str = "tokio_alive_tasks";
+}
+
+/// The runtimes whose tasks are counted.
+static RUNTIMES: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
+
+/// Counts the tasks of the runtime that the caller runs on from now on, with those of others that are watched.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn watch_runtime() {
+    static REGISTERED: Once = Once::new();
+    RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner).push(Handle::current());
+    REGISTERED.call_once(|| {
+        let gauge = PullingGauge::new(names::TOKIO_ALIVE_TASKS, "Tasks that have not ended.", Box::new(alive_tasks));
+        let registered = gauge.and_then(|gauge| prometheus::default_registry().register(Box::new(gauge)));
+        if let Err(error) = registered {
+            tracing::error!(%error, "tasks are not counted");
+        }
+    });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53 tasks")]
+fn alive_tasks() -> f64 {
+    let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum::<usize>() as f64
 }
 
 /// Every metric of this process with its content type, as the `Accept` header of whoever asks has it:
@@ -58,6 +88,19 @@ fn prefers_openmetrics(accept: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tasks_are_counted_while_they_live() {
+        watch_runtime();
+        let tasks = || alive_tasks();
+        let before = tasks();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(async { drop(ended.await) });
+        assert_eq!(tasks(), before + 1.0);
+        drop(end);
+        task.await.unwrap();
+        assert!(render(None).1.contains(names::TOKIO_ALIVE_TASKS));
+    }
 
     #[test]
     fn whoever_prefers_openmetrics_gets_it() {

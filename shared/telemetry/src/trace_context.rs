@@ -7,6 +7,9 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 /// The header's name.
 pub const TRACEPARENT: &str = "traceparent";
 
+/// The length of its value.
+pub const HEADER_BYTES: usize = 55;
+
 /// The place of one request in a trace, as `00-<trace id>-<span id>-<flags>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
@@ -20,7 +23,8 @@ impl TraceContext {
     #[must_use]
     pub fn generate() -> Self {
         // All zeroes is invalid by the specification, and as likely as 2^-128.
-        Self { trace_id: rand::random(), span_id: rand::random(), sampled: true }
+        let (trace_id, span_id) = rand::random();
+        Self { trace_id, span_id, sampled: true }
     }
 
     /// Reads a header. `None` when it is not valid; the specification then says to start a new trace.
@@ -71,6 +75,16 @@ impl TraceContext {
         self.sampled
     }
 
+    /// The header's value, as ASCII.
+    #[must_use]
+    pub fn to_header(self) -> [u8; HEADER_BYTES] {
+        let mut header = *b"00-tttttttttttttttttttttttttttttttt-ssssssssssssssss-00";
+        write_hex(&self.trace_id, &mut header[3..35]);
+        write_hex(&self.span_id, &mut header[36..52]);
+        header[54] += u8::from(self.sampled);
+        header
+    }
+
     /// The same place as a remote parent for OpenTelemetry.
     #[must_use]
     pub fn to_span_context(self) -> SpanContext {
@@ -98,7 +112,8 @@ impl From<&SpanContext> for TraceContext {
 /// The header's value.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-0{}", Hex(self.trace_id), Hex(self.span_id), u8::from(self.sampled))
+        let header = self.to_header();
+        f.write_str(std::str::from_utf8(&header).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -110,11 +125,16 @@ impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut digits = [0; 2 * MAX_ID_BYTES];
         let digits = &mut digits[..2 * N];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 0xf)];
-        }
+        write_hex(&self.0, digits);
         f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Fills `digits`, two for each byte.
+fn write_hex(bytes: &[u8], digits: &mut [u8]) {
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
     }
 }
 

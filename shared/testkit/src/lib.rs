@@ -3,20 +3,23 @@
 //! - [`postgres`], [`s3`], [`rabbitmq`]: a database, bucket or virtual host of the test's own on a server
 //!   that all tests share. `testkit-servers -- COMMAND` starts those servers once for a whole test run and
 //!   hands them on through [`servers::Environment`]; without it each test process starts what it needs.
-//! - [`PrivatePostgres`], [`PrivateRabbitMq`], [`PrivateRedis`]: a server of the test's own, to stop, kill, pause and restart.
+//! - [`PrivatePostgres`], [`PrivateRabbitMq`], [`PrivateRedis`], [`PrivateS3`]: a server of the test's own, to stop, kill, pause and restart.
 //! - [`ChaosProxy`]: TCP that refuses, stalls, crawls or breaks on demand.
 //! - [`StubUpstream`]: an HTTP server that answers by script and records what it was asked.
 //! - [`process::Spawned`]: a service's binary, with its readiness, signals and exit status.
+//! - [`ApiDocument`]: an OpenAPI document to which answers are held.
 //! - [`eventually`]: waits for a condition with a deadline, which is what tests do instead of sleeping.
 //! - [`machine`]: what a benchmark's figures were measured on.
 //!
 //! A start that fails panics with the reason: a test has nothing better to do with it.
 
+mod api_document;
 mod background;
 mod bucket;
 mod chaos_proxy;
 mod database;
 mod eventually;
+mod json_schema;
 mod machine;
 pub mod process;
 mod redis;
@@ -24,7 +27,8 @@ pub mod servers;
 mod stub_upstream;
 mod vhost;
 
-pub use bucket::{TestBucket, s3};
+pub use api_document::ApiDocument;
+pub use bucket::{PrivateS3, TestBucket, s3};
 pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres};
 pub use eventually::eventually;

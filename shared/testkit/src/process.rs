@@ -138,10 +138,15 @@ impl Spawned {
 
     /// Starts it again with the same configuration and port, after it was killed or has ended.
     pub async fn start_again(&mut self) {
+        self.spawn_again().await;
+        self.ready().await;
+    }
+
+    /// The same, without waiting until it is ready.
+    pub async fn spawn_again(&mut self) {
         self.child.kill_group();
         self.child.exited().await;
         self.child = self.spawn.child(&self.folder).await;
-        self.ready().await;
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `stage` | what all chapters work with: collecting what comes back, steps at one percentage |
 //! | `shadowing` | chapters in which the candidate only gets copies |
 //! | `ramping` | chapters in which the gateway raises the weight by itself |
+//! | `packaging` | functions from packages, through the build service |
 //! | `scenario` | the order of the chapters |
 //! | `verdict` | whether all went as told |
 //! | `screen` | what is printed meanwhile, and the summary |
@@ -21,6 +22,7 @@
 mod flawed_candidate;
 mod functions;
 mod operator;
+mod packaging;
 mod platform;
 mod ramping;
 mod rollout_file;

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use domain::{
-    FunctionId,
+    BuildFailure, FunctionId, JobId,
     contract::{FunctionCreated, FunctionDetail, InvokeResponse},
 };
 use reqwest::{Client, Response, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{Target, functions::Kind};
@@ -46,6 +46,20 @@ impl Failure {
     }
 }
 
+/// What the build service says to a package.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Submitted {
+    Accepted { job_id: JobId, function_id: FunctionId },
+    Refused { detail: String },
+}
+
+/// What is shown of a build.
+#[derive(Deserialize)]
+struct Build {
+    error: Option<BuildFailure>,
+}
+
 /// A client of the platform.
 #[derive(Clone)]
 pub(super) struct Platform {
@@ -80,6 +94,38 @@ impl Platform {
         let url = format!("{}/api/v1/functions/{id}", self.target.gateway);
         let start = Instant::now();
         served(start, self.client.get(url).send().await).await
+    }
+
+    /// Sends a package.
+    pub(super) async fn submit(&self, body: &Value) -> anyhow::Result<Submitted> {
+        let answer = self.client.post(format!("{}/functions", self.target.gateway)).json(body).send().await?;
+        let status = answer.status();
+        answer.json().await.with_context(|| format!("a package was answered {status} and no sentence"))
+    }
+
+    /// Why a build failed, if it has.
+    pub(super) async fn build_failure(&self, job: JobId) -> anyhow::Result<Option<String>> {
+        let answer = self.client.get(format!("{}/builds/{job}", self.target.gateway)).send().await?;
+        let build: Build = answer.error_for_status()?.json().await.context("no build came back")?;
+        Ok(build.error.map(|failure| failure.message))
+    }
+
+    /// Whether the lambda service knows a function.
+    pub(super) async fn exists(&self, id: FunctionId) -> anyhow::Result<bool> {
+        let answer = self.client.get(format!("{}/functions/{id}", self.target.gateway)).send().await?;
+        ensure!(
+            matches!(answer.status(), StatusCode::OK | StatusCode::NOT_FOUND),
+            "it was answered {}",
+            answer.status()
+        );
+        Ok(answer.status() == StatusCode::OK)
+    }
+
+    /// Calls a function as only the new services offer it.
+    pub(super) async fn invoke_new(&self, id: FunctionId, event: &Value) -> Result<Served<InvokeResponse>, Failure> {
+        let url = format!("{}/functions/{id}/invoke", self.target.gateway);
+        let start = Instant::now();
+        served(start, self.client.post(url).json(event).send().await).await
     }
 }
 

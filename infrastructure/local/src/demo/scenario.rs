@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     Pace, Screen, Summary, Target,
     functions::KINDS,
+    packaging,
     platform::Platform,
     ramping, shadowing,
     stage::Stage,
@@ -42,6 +43,7 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
     // What was still out when the last step ended belongs to it.
     stage.collect_rest(&mut last.tally);
     steps.push(last);
+    let unpackaged = packaging::build_and_call(&platform, screen).await;
     let shown = Shown {
         keys: pace.keys,
         steps,
@@ -49,6 +51,7 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
         taken_back,
         repaired,
         went_back,
+        unpackaged,
         candidate_after_rollback: stage.candidate_after_rollback,
         requests: stage.whole.requests(),
         failed: stage.whole.failures.len(),

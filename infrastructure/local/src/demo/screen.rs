@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::{
     Summary,
     operator::{Compared, Difference},
+    packaging::Packaged,
     ramping::TakenBack,
     shadowing::{SHADOWED_ROUTES, Shadowed},
     stage::StepResult,
@@ -128,6 +129,19 @@ impl Screen {
         self.say(&format!("the gateway took it back by itself, {} ms after the start{first}", ms(after_start)));
         self.say(&format!("{calls} calls were answered by the candidate; {bad_answers} callers saw a bad answer"));
         self.say(&format!("why, from its history: {}", change.reason));
+    }
+
+    /// How a package became a function.
+    pub(super) fn packaged(&self, packaged: &Packaged) {
+        let Packaged { name, bytes, accepted, answered, second_call } = packaged;
+        let ms = |duration: &Duration| duration.as_secs_f64() * 1_000.0;
+        self.say(&format!(
+            "{name:>12}  {bytes} bytes accepted after {:.1} ms; built, and its first call answered after {:.1} ms; the \
+             second call took {:.1} ms",
+            ms(accepted),
+            ms(answered),
+            ms(second_call)
+        ));
     }
 
     /// What was shown, as a table and in sentences.

@@ -27,6 +27,8 @@ pub(super) struct Shown {
     pub(super) went_back: u64,
     /// Requests that were begun when all was back on legacy and went to the candidate.
     pub(super) candidate_after_rollback: u64,
+    /// Packages that did not become functions, or should not have, and why.
+    pub(super) unpackaged: Vec<String>,
     /// All requests, and those that failed for whatever reason.
     pub(super) requests: u64,
     pub(super) failed: usize,
@@ -57,6 +59,7 @@ impl Summary {
                 problems.push(format!("{count} {what}"));
             }
         }
+        problems.extend(shown.unpackaged.iter().map(|why| format!("package {why}")));
         Self { shown, problems }
     }
 }
@@ -199,6 +202,7 @@ mod tests {
             repaired: shadowed(&[]),
             went_back: 0,
             candidate_after_rollback: 0,
+            unpackaged: Vec::new(),
             requests: 1_000,
             failed: 14,
             took: Duration::from_secs(60),
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn whatever_does_not_is_said() {
         type Change = fn(&mut Shown);
-        let changes: [(Change, &str); 11] = [
+        let changes: [(Change, &str); 12] = [
             (|shown| shown.flawed = shadowed(&["status"]), "did not name $.output.total"),
             (|shown| shown.flawed = shadowed(&[]), "invoke, flawed: 0 of 100 answers differ"),
             (|shown| shown.flawed.compared[1].different = 1, "function, flawed: 1 of 101"),
@@ -222,6 +226,7 @@ mod tests {
             (|shown| shown.failed = 15, "1 requests failed, not counting"),
             (|shown| shown.went_back = 2, "2 requests went to legacy"),
             (|shown| shown.candidate_after_rollback = 3, "3 requests went to the candidate after"),
+            (|shown| shown.unpackaged.push("js: refused".to_owned()), "package js: refused"),
             (|shown| shown.steps[1] = step("ramp 25 %", 25.0, 60, true), "60.0 % of keys on the candidate, 25 % asked"),
             (|shown| shown.keys = 101, "legacy: only 100 of 101 keys"),
             (|shown| shown.steps[0].tally.add(&sample(1, Side::Candidate)), "1 keys changed sides"),

@@ -1,22 +1,29 @@
 //! The stack's one folder on disk. Layout: `lock`, `ports.toml`, `secrets/NAME`, `logs/NAME.log`,
-//! `work/NAME` (one per process), `postgres`, `s3`, and the files that a person edits.
+//! `work/NAME` (one per process), `postgres`, `s3`, `scratch` (which names a folder outside), the files that a
+//! person edits, and in `shipped` what they were.
 
 use std::collections::BTreeMap;
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use local_servers::{Account, FolderLock, PortChoice, generate_credential};
 
-use super::StackError;
+use super::{StackError, scratch::Scratch};
 
 const PORTS: &str = "ports.toml";
+/// Copies of the stack's files as they were brought.
+const SHIPPED: &str = "shipped";
 
 /// A locked data folder.
 #[derive(Debug)]
 pub(super) struct DataFolder {
     path: PathBuf,
+    /// Made when a process needs it.
+    scratch: OnceLock<Scratch>,
+    // Dropped last: until then nobody else uses what is here.
     _lock: FolderLock,
 }
 
@@ -50,7 +57,7 @@ impl DataFolder {
             None => 0o700,
         };
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(io_error("close", &path))?;
-        let folder = Self { path, _lock: lock };
+        let folder = Self { path, scratch: OnceLock::new(), _lock: lock };
         for part in ["secrets", "logs", "work"] {
             folder.private_folder(part)?;
         }
@@ -70,15 +77,46 @@ impl DataFolder {
         self.private_folder(&format!("work/{part}"))
     }
 
-    /// Writes the files that are not there yet. Those that are may be edited, and stay.
-    pub(super) fn write_missing(&self, files: &BTreeMap<String, String>) -> Result<(), StackError> {
+    /// A process's folder outside of this one.
+    pub(super) fn scratch_folder(&self, part: &str) -> Result<PathBuf, StackError> {
+        let note = self.path.join("scratch");
+        let failed = io_error("make the folder of", &note);
+        let scratch = match self.scratch.get() {
+            Some(scratch) => scratch,
+            None => {
+                let opened = Scratch::open(note.clone()).map_err(io_error("make the folder of", &note))?;
+                self.scratch.get_or_init(|| opened)
+            }
+        };
+        scratch.of(part).map_err(failed)
+    }
+
+    /// Brings the stack's files here: those that are not there, and those that nobody has edited since they were
+    /// brought. Answers what was edited and is not what the stack comes with now.
+    pub(super) fn bring(&self, files: &BTreeMap<String, String>) -> Result<Vec<String>, StackError> {
+        let shipped = self.private_folder(SHIPPED)?;
+        let mut outdated = Vec::new();
         for (name, text) in files {
-            let path = self.path.join(name);
-            if !path.exists() {
+            let (path, shipped) = (self.path.join(name), shipped.join(name));
+            let before = std::fs::read_to_string(&shipped).ok();
+            let edited = path.exists() && std::fs::read_to_string(&path).ok() != before;
+            if before.as_ref() == Some(text) && path.exists() {
+                continue;
+            }
+            // The copy last: a start that is killed between the two finds an edited file, and keeps it.
+            if edited {
+                outdated.push(name.clone());
+            } else {
                 replace(&path, text.as_bytes()).map_err(io_error("write", &path))?;
             }
+            replace(&shipped, text.as_bytes()).map_err(io_error("write", &shipped))?;
         }
-        Ok(())
+        Ok(outdated)
+    }
+
+    /// What the stack comes with, as it was brought.
+    pub(super) fn shipped(&self, name: &str) -> PathBuf {
+        self.path.join(SHIPPED).join(name)
     }
 
     /// The secret `name`, generated the first time.
@@ -155,7 +193,7 @@ mod tests {
         let path = temp.path().join("data");
         let files = BTreeMap::from([("rollout.toml".to_owned(), "first".to_owned())]);
         let folder = DataFolder::open(&path, None).expect("it is free");
-        folder.write_missing(&files).expect("written");
+        assert_eq!(folder.bring(&files).expect("written"), [""; 0]);
         let ports = folder.ports(["a", "b"]).expect("free ports");
         let secret = folder.secret("admin").expect("generated");
         assert!(matches!(DataFolder::open(&path, None), Err(StackError::InUse { .. })));
@@ -163,11 +201,28 @@ mod tests {
         drop(folder);
 
         let folder = DataFolder::open(&path, None).expect("it is free again");
-        folder.write_missing(&files).expect("nothing to write");
+        assert_eq!(folder.bring(&files).expect("nothing to write"), [""; 0]);
         assert_eq!(std::fs::read_to_string(path.join("rollout.toml")).expect("there"), "edited");
         assert_eq!(folder.ports(["a", "b"]).expect("the same ports"), ports);
         assert_eq!(folder.secret("admin").expect("the same secret"), secret);
         let mode = |name: &str| std::fs::metadata(path.join(name)).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("secrets"), mode("secrets/admin")), (0o700, 0o700, 0o600));
+    }
+
+    #[test]
+    fn a_newer_stack_replaces_what_was_not_edited() {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let folder = DataFolder::open(&temp.path().join("data"), None).expect("it is free");
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("there");
+        let files = |content: &str| {
+            ["edited", "untouched"].map(|name| (name.to_owned(), content.to_owned())).into_iter().collect()
+        };
+        assert_eq!(folder.bring(&files("first")).expect("written"), [""; 0]);
+        std::fs::write(folder.path().join("edited"), "mine").expect("our own file");
+        assert_eq!(folder.bring(&files("second")).expect("written"), ["edited"]);
+        assert_eq!([text("edited"), text("untouched")], ["mine", "second"]);
+        assert_eq!(std::fs::read_to_string(folder.shipped("edited")).expect("there"), "second");
+        assert_eq!(folder.bring(&files("second")).expect("nothing to write"), [""; 0], "it is said once");
+        assert_eq!([text("edited"), text("untouched")], ["mine", "second"]);
     }
 }

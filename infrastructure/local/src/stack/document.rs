@@ -242,8 +242,8 @@ impl StackDocument {
                     Hole::S3Endpoint | Hole::S3AccessKey | Hole::S3SecretKey if self.s3.is_none() => {
                         report.problem(&key, format!("{hole} needs an S3 server"), "add a section `[s3]`");
                     }
-                    Hole::Dir if !of_process => {
-                        report.problem(&key, "only a process has a `{dir}`", "use `{data}`");
+                    Hole::Dir | Hole::Scratch if !of_process => {
+                        report.problem(&key, format!("only a process has a `{hole}`"), "use `{data}`");
                     }
                     _ => {}
                 }

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -5,6 +6,13 @@ use tokio::sync::mpsc;
 /// What happens to the parts of a stack, for whoever shows it to a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A file of the data folder was edited there, so what the stack comes with now did not take its place.
+    Outdated {
+        /// The file.
+        file: String,
+        /// Where the stack's is, to compare.
+        shipped: PathBuf,
+    },
     /// A part is being started.
     Starting {
         /// The part.

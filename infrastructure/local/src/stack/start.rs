@@ -77,13 +77,16 @@ impl Stack {
         };
         let path = options.data_folder();
         let data = DataFolder::open(&path, account.as_ref())?;
-        data.write_missing(&options.source.files)?;
+        let outdated = data.bring(&options.source.files)?;
         let programs = find_programs(document, &options.programs)?;
 
         let mut names: Vec<String> = document.port_names().into_iter().collect();
         names.extend([POSTGRES, S3].map(|server| format!("_{server}")));
         let ports = data.ports(names.iter().map(String::as_str))?;
         let events = Events(options.events.clone());
+        for file in outdated {
+            events.emit(Event::Outdated { shipped: data.shipped(&file), file });
+        }
         let (postgres, s3) = tokio::try_join!(
             start_postgres(document, &data, &ports, &events),
             start_s3(document, &data, &ports, &events),
@@ -180,8 +183,7 @@ impl Values {
         })
     }
 
-    /// `folder` is the process's own, for `{dir}`.
-    fn fill(&self, template: &Template, folder: &Path) -> String {
+    fn fill(&self, template: &Template, folders: &ProcessFolders) -> String {
         let s3 = |index: usize| self.s3.as_ref().map(|parts| parts[index].clone());
         let filled = template.resolve(|hole| {
             let value = match hole {
@@ -192,7 +194,8 @@ impl Values {
                 Hole::Port(name) => self.ports.get(name).map(ToString::to_string),
                 Hole::Secret(name) => self.secrets.get(name).cloned(),
                 Hole::Data => Some(self.data.display().to_string()),
-                Hole::Dir => Some(folder.display().to_string()),
+                Hole::Dir => Some(folders.own.display().to_string()),
+                Hole::Scratch => folders.scratch.as_ref().map(|folder| folder.display().to_string()),
             };
             value.ok_or(())
         });
@@ -200,8 +203,16 @@ impl Values {
     }
 
     fn urls(&self, document: &StackDocument) -> BTreeMap<String, String> {
-        document.urls.iter().map(|(name, url)| (name.clone(), self.fill(url, &self.data))).collect()
+        let none = ProcessFolders { own: self.data.clone(), scratch: None };
+        document.urls.iter().map(|(name, url)| (name.clone(), self.fill(url, &none))).collect()
     }
+}
+
+/// What `{dir}` and `{scratch}` are to a process.
+struct ProcessFolders {
+    own: PathBuf,
+    /// Where it asks for one.
+    scratch: Option<PathBuf>,
 }
 
 /// The second half of a start: processes and steps, with their servers running.
@@ -307,12 +318,17 @@ impl Assembly<'_> {
     }
 
     fn process_part(&self, process: &ProcessPart, program: &Path) -> Result<Part, StackError> {
-        let folder = self.data.work_folder(&process.name)?;
-        let fill = |template: &Template| self.values.fill(template, &folder);
+        let asks = |template: &Template| template.holes().any(|hole| *hole == Hole::Scratch);
+        let scratch = process.args.iter().chain(process.env.values()).chain(&process.ready).any(asks);
+        let folders = ProcessFolders {
+            own: self.data.work_folder(&process.name)?,
+            scratch: scratch.then(|| self.data.scratch_folder(&process.name)).transpose()?,
+        };
+        let fill = |template: &Template| self.values.fill(template, &folders);
         let spec = ChildSpec {
             args: process.args.iter().map(|arg| fill(arg).into()).collect(),
             env: process.env.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
-            folder: Some(folder.clone()),
+            folder: Some(folders.own.clone()),
             ..ChildSpec::new(&process.name, program, ChildLog::new(self.data.log_of(&process.name)))
         };
         Ok(Part {

@@ -34,10 +34,13 @@ pub enum Hole {
     Data,
     /// `{dir}`: the process's own folder.
     Dir,
+    /// `{scratch}`: a folder of the process outside of the data folder, which every user of the machine may pass
+    /// through; gone when the stack stops.
+    Scratch,
 }
 
 const HOLES: &str = "{postgres.url:DATABASE}, {s3.endpoint}, {s3.access_key}, {s3.secret_key}, {port:NAME}, \
-                     {secret:NAME}, {data} and {dir}";
+                     {secret:NAME}, {data}, {dir} and {scratch}";
 
 impl Template {
     /// The holes, in order.
@@ -106,6 +109,7 @@ fn hole(inside: &str) -> Result<Hole, String> {
             "s3.secret_key" => Ok(Hole::S3SecretKey),
             "data" => Ok(Hole::Data),
             "dir" => Ok(Hole::Dir),
+            "scratch" => Ok(Hole::Scratch),
             _ => Err(format!("`{{{inside}}}` is unknown; there are {HOLES}")),
         },
         Some(("postgres.url", name)) => named(name).map(Hole::PostgresUrl),
@@ -126,6 +130,7 @@ impl fmt::Display for Hole {
             Self::Secret(name) => write!(f, "{{secret:{name}}}"),
             Self::Data => f.write_str("{data}"),
             Self::Dir => f.write_str("{dir}"),
+            Self::Scratch => f.write_str("{scratch}"),
         }
     }
 }
@@ -140,9 +145,9 @@ mod tests {
 
     #[test]
     fn holes_are_filled_and_braces_kept() {
-        let template = parse("a{{b}{port:x}-{postgres.url:my_db}{dir}").expect("it is well formed");
+        let template = parse("a{{b}{port:x}-{postgres.url:my_db}{dir}{scratch}").expect("it is well formed");
         let resolved = template.resolve(|hole| Ok::<_, ()>(format!("<{hole}>"))).expect("all filled");
-        assert_eq!(resolved, "a{b}<{port:x}>-<{postgres.url:my_db}><{dir}>");
+        assert_eq!(resolved, "a{b}<{port:x}>-<{postgres.url:my_db}><{dir}><{scratch}>");
     }
 
     #[test]

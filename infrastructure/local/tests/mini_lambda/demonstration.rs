@@ -1,6 +1,6 @@
 //! The walk that `strangler demo` shows, with less traffic.
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use local_stack::{
     Stack, StackOptions, StackSource,
@@ -12,7 +12,14 @@ use super::site::programs;
 #[tokio::test]
 async fn load_the_demonstration_goes_as_told() {
     let source = StackSource::demonstration().expect("the documents are valid");
-    let options = StackOptions { programs: vec![programs()], ..StackOptions::new(source) };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // PostgreSQL's own account has to pass through.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
+    let options = StackOptions {
+        programs: vec![programs()],
+        data_folder: Some(folder.path().join("data")),
+        ..StackOptions::new(source)
+    };
     let stack = Stack::start(options).await.unwrap_or_else(|error| panic!("{error}"));
     let url = |name: &str| stack.urls()[name].clone();
     let target = Target {

@@ -9,10 +9,16 @@
 //! - [`operator`]: the command line against a running gateway;
 //! - [`demonstration`]: the walk of `strangler demo`, with its planted defect;
 //! - [`shadow`]: copies to the candidate, and what of its answers is reported;
+//! - [`dashboards`]: every panel's query, answered by a real Prometheus;
 //! - [`load`]: weights, rollback and shutdown under traffic;
-//! - [`kill`]: SIGKILL of each part under traffic.
+//! - [`kill`]: SIGKILL of each part under traffic;
+//! - [`builds`]: a package from the build service to its first call;
+//! - [`bundles`]: the same with real dependencies, through the gateway and RabbitMQ.
 
+mod builds;
+mod bundles;
 mod conversation;
+mod dashboards;
 mod demonstration;
 mod kill;
 mod load;

@@ -53,10 +53,23 @@ pub struct Site {
 }
 
 impl Site {
-    /// The documents as they are but for what a test needs: the database's address, a bus that tries
-    /// again sooner, and percentages that stay where they are put, whatever is killed. What the guard
+    /// As [`Site::guarded`], and percentages that stay where they are put, whatever is killed. What the guard
     /// does has tests of its own.
     pub fn new() -> Self {
+        let site = Self::guarded();
+        site.edit("gateway.toml", |document| {
+            let routes = document["routes"].as_array_of_tables_mut().expect("it has routes");
+            for route in routes.iter_mut() {
+                route.remove("guard");
+                route.remove("ramp");
+            }
+        });
+        site
+    }
+
+    /// The documents as they are but for what a test needs: the database's address, and a bus that tries
+    /// again sooner.
+    pub fn guarded() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // PostgreSQL's account has to pass.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
@@ -68,19 +81,12 @@ impl Site {
         let site = Self { folder: Arc::new(folder) };
         site.edit("stack.toml", |document| {
             document["urls"]["database"] = value("{postgres.url:mini_lambda}");
-            let processes = document["process"].as_array_of_tables_mut().expect("it has processes");
-            let legacy = processes.iter_mut().find(|process| process["name"].as_str() == Some("legacy"));
-            let environment = &mut legacy.expect("the monolith")["env"];
-            environment["LEGACY__BUS__REDELIVERY_DELAY"] = value("20ms");
-            environment["LEGACY__BUS__IN_PROCESS__POLL_INTERVAL"] = value("20ms");
+            document["urls"]["own-database"] = value("{postgres.url:lambda_service_db}");
         });
-        site.edit("gateway.toml", |document| {
-            let routes = document["routes"].as_array_of_tables_mut().expect("it has routes");
-            for route in routes.iter_mut() {
-                route.remove("guard");
-                route.remove("ramp");
-            }
-        });
+        site.environment(
+            "legacy",
+            &[("LEGACY__BUS__REDELIVERY_DELAY", "20ms"), ("LEGACY__BUS__IN_PROCESS__POLL_INTERVAL", "20ms")],
+        );
         site
     }
 
@@ -92,6 +98,18 @@ impl Site {
             route.expect("a route of that name")["fallback"] = value(false);
         });
         self
+    }
+
+    /// Sets variables of one of the stack's processes.
+    pub fn environment(&self, process: &str, variables: &[(&str, &str)]) {
+        self.edit("stack.toml", |document| {
+            let processes = document["process"].as_array_of_tables_mut().expect("it has processes");
+            let table = processes.iter_mut().find(|table| table["name"].as_str() == Some(process));
+            let table = table.expect("a process of that name");
+            for (name, text) in variables {
+                table["env"][*name] = value(*text);
+            }
+        });
     }
 
     /// Changes a document before it is read.

@@ -51,7 +51,7 @@ impl Executor for DockerExecutor {
     async fn run(&self, job: &Job) -> Result<Run, ExecutorError> {
         let image = match job.code.language {
             // No image could help: the language has no interpreter.
-            Language::Go => return Ok(Run { outcome: not_runnable(), is_warm_start: false }),
+            Language::Go | Language::Provided => return Ok(Run { outcome: not_runnable(), is_warm_start: false }),
             Language::Python | Language::Node => self.config.images.get(&job.runtime),
         }
         .ok_or(ExecutorError::NoImage(job.runtime))?;
@@ -143,6 +143,7 @@ fn not_runnable() -> Outcome {
         logs: String::new(),
         duration: Duration::ZERO,
         memory_used_bytes: 0,
+        cpu_time: None,
         worker_reusable: false,
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use super::{AdminState, PLAN_PATH, Refused};
-use crate::config::AdminRole;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+
+use super::{AdminState, PLAN_PATH, Refused};
+use crate::config::AdminRole;
 
 /// Lets a request through whose token may do what it asks for, and notes whose token it is.
 pub(super) async fn require_token(State(state): State<Arc<AdminState>>, mut request: Request, next: Next) -> Response {

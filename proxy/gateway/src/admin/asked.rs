@@ -77,6 +77,11 @@ impl FromRequest<Arc<AdminState>> for Asked {
 }
 
 impl Asked {
+    /// Whose token was shown.
+    pub(super) fn operator_name(&self) -> &str {
+        &self.operator.name
+    }
+
     /// The body as JSON.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
         read(&self.body)

@@ -15,7 +15,7 @@ use super::{
     asked::{Asked, Note},
 };
 use crate::{
-    control::{Change, ChangeError, Rollback, StoreError, chain, on_blocking_thread},
+    control::{Change, ChangeError, Changed, Rollback, chain, on_blocking_thread},
     rollout::Weight,
     route_table::RouteId,
 };
@@ -29,23 +29,13 @@ struct ShareRequest {
     note: Note,
 }
 
-impl ShareRequest {
-    fn share(&self) -> Result<Weight, Refused> {
-        Weight::from_percent(self.percent)
-            .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))
-    }
-}
-
 /// `PUT /api/v1/routes/{name}/weight`
 pub(super) async fn set_weight(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(&state, &name)?;
-    let request: ShareRequest = asked.read()?;
-    let to = request.share()?;
-    let changed = asked.change(&state, &request.note, Change::Weight { route, to }).await?;
+    let (route, to, changed) = set_share(&state, &name, &asked, |route, to| Change::Weight { route, to }).await?;
     Ok(Json(json!({
         "route": name,
         "from_percent": changed.before.get(route).weight,
@@ -63,10 +53,7 @@ pub(super) async fn set_shadow(
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(&state, &name)?;
-    let request: ShareRequest = asked.read()?;
-    let to = request.share()?;
-    let changed = asked.change(&state, &request.note, Change::SetShadow { route, to }).await?;
+    let (route, to, changed) = set_share(&state, &name, &asked, |route, to| Change::SetShadow { route, to }).await?;
     Ok(Json(json!({
         "route": name,
         "from_percent": changed.before.shadow(route),
@@ -77,16 +64,33 @@ pub(super) async fn set_shadow(
     })))
 }
 
+/// Reads which share is wanted of which route, and makes the change that `change` says it is.
+async fn set_share(
+    state: &AdminState,
+    name: &str,
+    asked: &Asked,
+    change: impl FnOnce(RouteId, Weight) -> Change,
+) -> Result<(RouteId, Weight, Changed), Refused> {
+    let route = state.route(name)?;
+    let ShareRequest { percent, note } = asked.read()?;
+    let to = Weight::from_percent(percent)
+        .map_err(|problem| Refused::new(StatusCode::BAD_REQUEST, "invalid_percent", problem.to_string()))?;
+    let changed = asked.change(state, &note, change(route, to)).await?;
+    Ok((route, to, changed))
+}
+
 /// `POST /api/v1/routes/{name}/rollback`
 pub(super) async fn roll_back(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
     asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(&state, &name)?;
+    let route = state.route(&name)?;
     if !state.control.table().get(route).sides.is_split() {
         return Err(ChangeError::OneSided(name).into());
     }
+    // What is in force here decides: a rollback asks no store whether it may be.
+    state.control.may_leave_the_candidate(route)?;
     take_back(&state, vec![route], &asked).await
 }
 
@@ -112,8 +116,15 @@ fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
         }
         shown
     });
+    let table = state.control.table();
+    let staying = rollback.staying.iter().map(|id| {
+        let route = table.get(*id);
+        let slice = route.slice.as_ref().map(|slice| &table.slice(slice.id).name);
+        json!({ "route": route.name, "slice": slice })
+    });
     json!({
         "routes": routes.collect::<Vec<_>>(),
+        "staying": staying.collect::<Vec<_>>(),
         "revision": rollback.revision,
         "persisted": rollback.kept.is_ok(),
         "persist_error": rollback.kept.as_ref().err().map(|error| chain(error)),
@@ -121,50 +132,4 @@ fn rollback_answer(state: &AdminState, rollback: &Rollback) -> Value {
         "share_error": rollback.unshared,
         "set_aside": rollback.set_aside,
     })
-}
-
-pub(super) fn find(state: &AdminState, name: &str) -> Result<RouteId, Refused> {
-    let missing = || Refused::new(StatusCode::NOT_FOUND, "route_not_found", format!("there is no route `{name}`"));
-    state.control.table().by_name(name).ok_or_else(missing)
-}
-
-impl From<ChangeError> for Refused {
-    fn from(error: ChangeError) -> Self {
-        let message = chain(&error);
-        let refused = |status, code| Self::new(status, code, message);
-        match error {
-            ChangeError::OneSided(_) => refused(StatusCode::CONFLICT, "route_one_sided"),
-            ChangeError::NotShadowed(_) => refused(StatusCode::CONFLICT, "route_not_shadowed"),
-            ChangeError::BrokenDocument(_) => refused(StatusCode::CONFLICT, "rollout_document_broken"),
-            ChangeError::InvalidDocument(problems) => super::rollout::invalid(&problems),
-            ChangeError::Conflict { expected, current, since } => refused(StatusCode::CONFLICT, "revision_conflict")
-                .with(json!({ "expected_revision": expected, "revision": current, "changed_since": since })),
-            ChangeError::NoSuchRevision(_) => refused(StatusCode::NOT_FOUND, "revision_not_found"),
-            ChangeError::UndoesRollback { routes } => {
-                refused(StatusCode::CONFLICT, "undoes_rollback").with(json!({ "routes": routes }))
-            }
-            ChangeError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        let (status, code) = match &error {
-            StoreError::Conflict => (StatusCode::CONFLICT, "revision_conflict"),
-            StoreError::File(_) | StoreError::Log { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "rollout_file_failed"),
-            StoreError::BrokenLog { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "change_log_broken"),
-            StoreError::Diverged(_) => (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_diverged"),
-            StoreError::Away(_) => (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_away"),
-            StoreError::Unknown(_) => (StatusCode::SERVICE_UNAVAILABLE, "rollout_change_unknown"),
-            StoreError::Refused(_) | StoreError::Migrate(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "rollout_store_failed")
-            }
-        };
-        let message = match &error {
-            StoreError::Unknown(_) => chain(&error),
-            _ => format!("{}; nothing was changed", chain(&error)),
-        };
-        Self::new(status, code, message)
-    }
 }

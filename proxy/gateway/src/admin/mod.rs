@@ -1,4 +1,4 @@
-//! The admin API: what the operator's command line talks to, on a listener of its own.
+//! The admin API: what the operator's command line and the console talk to, on a listener of its own.
 //!
 //! It listens on loopback only, unless it speaks TLS; it wants a token, whose role says whether its
 //! holder may change anything, and whose name goes into the history; and it refuses requests that a
@@ -8,11 +8,15 @@
 mod access;
 mod asked;
 mod changes;
+mod console;
+mod events;
 mod limits;
 mod pins;
 mod ramps;
+mod refused;
 mod rollout;
 mod shadow;
+mod slices;
 mod tls_listener;
 mod tokens;
 mod upgrade;
@@ -27,16 +31,14 @@ use std::{
 
 use async_trait::async_trait;
 use axum::{
-    Json, Router,
+    Router,
     extract::DefaultBodyLimit,
     http::StatusCode,
     middleware,
-    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use chrono::{DateTime, Utc};
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
-use serde_json::Value;
 
 use crate::{
     config::AdminConfig,
@@ -45,11 +47,15 @@ use crate::{
     only_candidate::OnlyCandidate,
     ramp::Ramps,
     request_context::InFlight,
+    route_table::RouteId,
     shadow::Shadow,
+    slices::{Fleet, Slices},
     tls::{self, Certificates},
     upgrade::UpgradeRequests,
     upstream::Upstreams,
 };
+pub(crate) use events::Streams;
+pub(crate) use refused::Refused;
 use tls_listener::TlsListener;
 pub(crate) use tokens::{Operator, Tokens};
 
@@ -79,10 +85,21 @@ pub(crate) struct AdminState {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) only_candidate: Arc<OnlyCandidate>,
     pub(crate) ramps: Arc<Ramps>,
+    pub(crate) slices: Arc<Slices>,
+    pub(crate) fleet: Option<Fleet>,
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
     pub(crate) upgrades: UpgradeRequests,
+    pub(crate) streams: Streams,
+}
+
+impl AdminState {
+    /// The route of this name.
+    fn route(&self, name: &str) -> Result<RouteId, Refused> {
+        let missing = || Refused::new(StatusCode::NOT_FOUND, "route_not_found", format!("there is no route `{name}`"));
+        self.control.table().by_name(name).ok_or_else(missing)
+    }
 }
 
 impl Admin {
@@ -114,10 +131,13 @@ impl Admin {
 #[async_trait]
 impl BackgroundService for Admin {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        telemetry::metrics::watch_runtime();
         let taken = self.taken_by_start.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((listener, _serving)) = taken else { return };
+        let state = self.state.clone();
         let stopped = async move {
             let _ = shutdown.wait_for(|stopping| *stopping).await;
+            state.streams.stop();
         };
         if let Err(error) = self.serve(listener, stopped).await {
             tracing::error!(%error, "the admin API ended");
@@ -129,6 +149,7 @@ fn router(state: Arc<AdminState>) -> Router {
     let guarded = Router::new()
         .route("/api/v1/routes", get(views::routes))
         .route("/api/v1/status", get(views::status))
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/routes/{name}/weight", put(changes::set_weight))
         .route("/api/v1/routes/{name}/shadow", put(changes::set_shadow))
         .route("/api/v1/routes/{name}/rollback", post(changes::roll_back))
@@ -144,6 +165,12 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/shadow/mismatches", get(shadow::list))
         .route("/api/v1/shadow/mismatches/{id}", get(shadow::show))
         .route("/api/v1/shadow/ignore", post(shadow::ignore))
+        .route("/api/v1/slices", get(slices::list))
+        .route("/api/v1/slices/{name}/stage", put(slices::set_stage))
+        .route(
+            "/api/v1/slices/{name}/fence",
+            get(slices::look).post(slices::place).put(slices::renew).delete(slices::lift),
+        )
         .route("/api/v1/rollback", post(changes::roll_back_all))
         .route("/api/v1/upgrade", post(upgrade::upgrade))
         .route("/api/v1/undo", post(rollout::undo))
@@ -161,6 +188,7 @@ fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/livez", get(views::alive))
         .route("/readyz", get(views::alive))
+        .merge(console::router())
         .merge(metrics)
         .merge(guarded)
         .fallback(|| async { Refused::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource") })
@@ -177,37 +205,4 @@ fn documents() -> Router<Arc<AdminState>> {
         .route("/api/v1/rollout", get(rollout::show).put(rollout::replace))
         .route(PLAN_PATH, post(rollout::plan))
         .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT_BYTES))
-}
-
-/// A request that was refused.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    /// What a program may want to know besides.
-    more: serde_json::Map<String, Value>,
-}
-
-impl Refused {
-    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: serde_json::Map::new() }
-    }
-
-    /// With more fields, which must be an object.
-    pub(crate) fn with(mut self, more: Value) -> Self {
-        if let Value::Object(more) = more {
-            self.more.extend(more);
-        }
-        self
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let mut body = self.more;
-        body.insert("error".to_owned(), self.code.into());
-        body.insert("message".to_owned(), self.message.into());
-        (self.status, Json(body)).into_response()
-    }
 }

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::{
     AdminState, Refused,
     asked::{Asked, Note},
-    changes::find,
 };
 use crate::{control::Change, decision::Side, rollout::MAX_KEY_BYTES};
 
@@ -31,7 +30,7 @@ pub(super) async fn list(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(&state, &name)?;
+    let route = state.route(&name)?;
     let snapshot = state.control.snapshot();
     let pins = snapshot.pins(route).sorted().into_iter().map(|(key, side)| json!({ "key": key, "side": side }));
     Ok(Json(json!({ "route": name, "pins": pins.collect::<Vec<_>>() })))
@@ -64,7 +63,7 @@ async fn set(
     note: &Note,
     asked: &Asked,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(state, &name)?;
+    let route = state.route(&name)?;
     checked_key(&key)?;
     let changed = asked.change(state, note, Change::Pin { route, key: key.clone(), side }).await?;
     Ok(Json(json!({

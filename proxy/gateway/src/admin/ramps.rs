@@ -10,17 +10,20 @@ use axum::{
 use judgement::RampState;
 use serde_json::{Value, json};
 
-use super::{AdminState, Refused, asked::Asked, changes::find};
+use super::{AdminState, Refused, asked::Asked};
 use crate::{
     control::on_blocking_thread,
-    ramp::{Command, CommandError, RouteRamp},
+    ramp::{Command, RouteRamp},
     rollout::Weight,
 };
 
 /// `GET /api/v1/ramps`: every route with a guard. Evidence is this gateway's own.
 pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Value> {
-    let ramps: Vec<Value> = state.ramps.iter().map(|ramp| view(&state, ramp)).collect();
-    Json(json!({ "ramps": ramps }))
+    Json(json!({ "ramps": all(&state) }))
+}
+
+pub(super) fn all(state: &AdminState) -> Vec<Value> {
+    state.ramps.iter().map(|ramp| view(state, ramp)).collect()
 }
 
 fn view(state: &AdminState, ramp: &RouteRamp) -> Value {
@@ -61,7 +64,7 @@ pub(super) async fn command(
     Path((name, command)): Path<(String, String)>,
     asked: Asked,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(&state, &name)?;
+    let route = state.route(&name)?;
     let no_such = || Refused::new(StatusCode::NOT_FOUND, "not_found", "a ramp cannot be asked for that");
     let command: Command = serde_json::from_value(command.into()).map_err(|_| no_such())?;
     let (by, expect) = asked.signed(&asked.read_or_default()?)?;
@@ -69,19 +72,4 @@ pub(super) async fn command(
     let stands = on_blocking_thread(move || work.ramps.command(&work.control, route, command, &by, expect)).await?;
     let revision = state.control.snapshot().revision();
     Ok(Json(json!({ "route": name, "ramp": ramp_view(&stands), "revision": revision })))
-}
-
-impl From<CommandError> for Refused {
-    fn from(error: CommandError) -> Self {
-        let conflict = |code| Self::new(StatusCode::CONFLICT, code, error.to_string());
-        match error {
-            CommandError::NoPlan(_) => conflict("no_ramp_plan"),
-            CommandError::NoRamp(_) => conflict("no_ramp"),
-            CommandError::UnderWay => conflict("ramp_under_way"),
-            CommandError::NothingLeft => conflict("ramp_has_nothing_left"),
-            CommandError::Refused(_) => conflict("ramp_refused"),
-            CommandError::Change(error) => error.into(),
-            CommandError::Store(error) => error.into(),
-        }
-    }
 }

@@ -16,10 +16,7 @@ use super::{
     AdminState, Refused,
     asked::{Asked, Note},
 };
-use crate::{
-    control::Change,
-    shadow::{MismatchStoreError, Shadow},
-};
+use crate::{control::Change, shadow::Shadow};
 
 /// As many mismatches are listed at once.
 const MOST_LISTED: usize = 500;
@@ -90,8 +87,7 @@ struct IgnoreRequest {
 /// `POST /api/v1/shadow/ignore`: in force with the revision of the rollout document that it makes.
 pub(super) async fn ignore(State(state): State<Arc<AdminState>>, asked: Asked) -> Result<Json<Value>, Refused> {
     let IgnoreRequest { route, path, note } = asked.read()?;
-    let missing = || Refused::new(StatusCode::NOT_FOUND, "route_not_found", format!("there is no route `{route}`"));
-    let id = state.control.table().by_name(&route).ok_or_else(missing)?;
+    let id = state.route(&route)?;
     let wrong = |error: comparison::SelectorProblem| {
         Refused::new(StatusCode::BAD_REQUEST, "invalid_path", format!("`{path}` is no path: {error}"))
     };
@@ -113,10 +109,4 @@ fn shadow(state: &AdminState) -> Result<&Shadow, Refused> {
         let message = "no route has settings for shadowing; add a table [routes.shadow] to one";
         Refused::new(StatusCode::CONFLICT, "not_shadowed", message)
     })
-}
-
-impl From<MismatchStoreError> for Refused {
-    fn from(error: MismatchStoreError) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_away", error.to_string())
-    }
 }

@@ -11,13 +11,13 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{AdminState, Refused, changes::find};
+use super::{AdminState, Refused};
 use crate::{
     control::Control,
     decision::Side,
     metrics::SideTotals,
-    rollout::{Snapshot, Stage, Weight},
-    route_table::{Route, RouteId, Sides, UpstreamId},
+    rollout::{RouteState, Snapshot, Stage, Weight},
+    route_table::{Route, RouteId, RouteTable, Sides, UpstreamId},
     upstream::{UpstreamView, Upstreams},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct RouteView<'a> {
     key: &'a str,
     legacy: Option<&'a str>,
     candidate: Option<&'a str>,
+    /// The slice that it reads and writes.
+    slice: Option<&'a str>,
     fallback: bool,
     percent: Weight,
     stage: Stage,
@@ -40,7 +42,8 @@ pub(super) struct RouteView<'a> {
 }
 
 impl<'a> RouteView<'a> {
-    fn new(id: RouteId, route: &'a Route, snapshot: &Snapshot, upstreams: &'a Upstreams) -> Self {
+    fn new(id: RouteId, table: &'a RouteTable, snapshot: &Snapshot, upstreams: &'a Upstreams) -> Self {
+        let route = table.get(id);
         let name = |id: UpstreamId| upstreams.get(id).name.as_str();
         let (legacy, candidate, fallback) = match route.sides {
             Sides::Legacy(legacy) => (Some(name(legacy)), None, false),
@@ -56,29 +59,35 @@ impl<'a> RouteView<'a> {
             conditions: route.conditions.to_string(),
             key: &route.key_text,
             legacy,
-            candidate,
+            candidate: state
+                .moved
+                .then_some(route.slice.as_ref())
+                .flatten()
+                .map_or(candidate, |slice| Some(name(slice.own))),
+            slice: route.slice.as_ref().map(|slice| table.slice(slice.id).name.as_str()),
             fallback,
-            percent: share(state.weight, route.sides),
-            stage: state.weight.stage(route.sides),
+            percent: share(state, route.sides),
+            stage: share(state, route.sides).stage(route.sides),
             epoch: state.epoch,
         }
     }
 }
 
 /// The share of keys on the candidate, also where no weight decides it.
-fn share(weight: Weight, sides: Sides) -> Weight {
+fn share(state: RouteState, sides: Sides) -> Weight {
     match sides {
         Sides::Legacy(_) => Weight::NONE,
         Sides::Candidate(_) => Weight::ALL,
-        Sides::Both { .. } => weight,
+        Sides::Both { .. } if state.moved => Weight::ALL,
+        Sides::Both { .. } => state.weight,
     }
 }
 
 /// `GET /api/v1/routes`
 pub(super) async fn routes(State(state): State<Arc<AdminState>>) -> Json<Value> {
     let snapshot = state.control.snapshot();
-    let routes = state.control.table().iter();
-    let routes: Vec<_> = routes.map(|(id, route)| RouteView::new(id, route, &snapshot, &state.upstreams)).collect();
+    let table = state.control.table();
+    let routes: Vec<_> = table.iter().map(|(id, _)| RouteView::new(id, table, &snapshot, &state.upstreams)).collect();
     Json(json!({ "routes": routes }))
 }
 
@@ -124,11 +133,15 @@ impl RolloutView {
 /// `GET /api/v1/status`. Counters are cumulative: a rate is the difference of two answers, divided
 /// by the difference of their `uptime_seconds`.
 pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> {
+    Json(status_of(&state))
+}
+
+pub(super) fn status_of(state: &AdminState) -> Value {
     let snapshot = state.control.snapshot();
     let routes: Vec<_> =
-        state.control.table().iter().map(|(id, route)| route_status(&state, &snapshot, id, route)).collect();
+        state.control.table().iter().map(|(id, route)| route_status(state, &snapshot, id, route)).collect();
     let upstreams: Vec<_> = state.upstreams.iter().map(|(_, upstream)| UpstreamView::new(upstream)).collect();
-    Json(json!({
+    json!({
         "revision": snapshot.revision(),
         "rollout_file": state.control.path(),
         "reload_error": state.control.problem(),
@@ -137,15 +150,15 @@ pub(super) async fn status(State(state): State<Arc<AdminState>>) -> Json<Value> 
         "uptime_seconds": state.started.elapsed().as_secs_f64(),
         "routes": routes,
         "upstreams": upstreams,
-    }))
+    })
 }
 
 fn route_status<'a>(state: &AdminState, snapshot: &Snapshot, id: RouteId, route: &'a Route) -> RouteStatus<'a> {
     let live = snapshot.get(id);
     RouteStatus {
         name: &route.name,
-        stage: live.weight.stage(route.sides),
-        percent: share(live.weight, route.sides),
+        stage: share(live, route.sides).stage(route.sides),
+        percent: share(live, route.sides),
         epoch: live.epoch,
         sides: SidesStatus {
             legacy: state.metrics.side_totals(id, Side::Legacy),
@@ -161,7 +174,7 @@ pub(super) async fn only_candidate(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refused> {
-    let route = find(&state, &name)?;
+    let route = state.route(&name)?;
     Ok(Json(json!({ "route": name, "only_candidate": state.only_candidate.view(route) })))
 }
 

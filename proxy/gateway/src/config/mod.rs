@@ -13,6 +13,7 @@ mod rollout;
 mod route_parts;
 mod routes;
 mod shadow;
+mod slices;
 mod tls;
 mod upgrade;
 mod upstream;
@@ -42,12 +43,18 @@ pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
 pub use routes::RouteConfig;
 pub(crate) use shadow::shadowed_routes;
 pub use shadow::{RouteShadowConfig, Sample, ShadowConfig};
+pub use slices::SliceConfig;
 pub use tls::{CertificateConfig, TlsConfig, TlsVersion};
 pub use upgrade::UpgradeConfig;
 pub use upstream::{BreakerConfig, EjectionConfig, RetryBudgetConfig};
 pub use upstream::{HostPort, UpstreamConfig, UpstreamHttp2Config, UpstreamProtocol, UpstreamTlsConfig};
 
-use crate::{client_address, request_path::PathParameters, route_table::RouteTable, sticky_writes::StickyWritesConfig};
+use crate::{
+    client_address,
+    request_path::PathParameters,
+    route_table::{RouteTable, Slice},
+    sticky_writes::StickyWritesConfig,
+};
 
 /// What may wait of the access log at least.
 const MIN_LOG_BUFFER_BYTES: u64 = 64 * 1024;
@@ -81,6 +88,8 @@ pub struct Config {
     pub shadow: ShadowConfig,
     /// What routes with read-your-writes share.
     pub sticky_writes: StickyWritesConfig,
+    /// Tables that move to a database of the candidate's own, by the name that the mapping gives them.
+    pub slices: BTreeMap<String, SliceConfig>,
     /// The routes.
     pub routes: Vec<RouteConfig>,
 }
@@ -280,7 +289,17 @@ impl Config {
 
     /// The route table of a configuration that has been checked.
     pub(crate) fn route_table(&self) -> RouteTable {
-        routes::build(&self.routes, &self.upstream_names(), &mut Report::default())
+        self.build_table(&mut Report::default())
+    }
+
+    fn build_table(&self, report: &mut Report) -> RouteTable {
+        let upstreams = self.upstream_names();
+        let slices: Vec<_> =
+            self.slices.iter().map(|(name, slice)| (name.as_str(), slice.upstream(&upstreams))).collect();
+        let known = routes::Known { upstreams: &upstreams, slices: &slices };
+        let table = routes::build(&self.routes, known, report);
+        let slices = slices.iter().filter_map(|(name, own)| Some(Slice { name: (*name).to_owned(), own: (*own)? }));
+        table.with_slices(slices.collect())
     }
 }
 
@@ -322,7 +341,10 @@ impl Validate for Config {
         self.shadow.check_routes(&self.routes, report);
         self.shadow.mismatches.check_database(&self.rollout, report);
         self.validate_attempts(report);
-        routes::build(&self.routes, &self.upstream_names(), report);
+        for (name, slice) in &self.slices {
+            report.nested(&format!("slices.{name:?}"), |report| slice.validate(name, &self.upstream_names(), report));
+        }
+        self.build_table(report);
         if self.routes.is_empty() {
             report.problem("routes", "no route is configured, so nothing would be served", "add a [[routes]] table");
         }

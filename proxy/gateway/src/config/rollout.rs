@@ -61,6 +61,8 @@ pub struct PostgresConfig {
     pub timeout: HumanDuration,
     /// The longest pause between two attempts to reach a store that is away.
     pub retry_interval: HumanDuration,
+    /// A gateway that has not been heard of for this long is not waited for when writes are held everywhere.
+    pub instance_lease: HumanDuration,
 }
 
 impl Default for RolloutConfig {
@@ -83,6 +85,7 @@ impl Default for PostgresConfig {
             connect_timeout: HumanDuration::from_secs(1),
             timeout: HumanDuration::from_secs(2),
             retry_interval: HumanDuration::from_secs(1),
+            instance_lease: HumanDuration::from_secs(3),
         }
     }
 }
@@ -127,6 +130,7 @@ impl Validate for PostgresConfig {
             ("connect_timeout", self.connect_timeout),
             ("timeout", self.timeout),
             ("retry_interval", self.retry_interval),
+            ("instance_lease", self.instance_lease),
         ] {
             if duration.get().is_zero() {
                 report.problem(key, "it must not be zero", "write a duration such as \"1s\"");

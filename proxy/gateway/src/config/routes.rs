@@ -19,7 +19,8 @@ use crate::{
     only_candidate::{OnlyCandidateConfig, OnlyCandidateSource},
     resilience::{FallbackCase, Resilience},
     route_table::{
-        HostPattern, KeyProblem, KeySource, Rewrite, Route, RouteLimits, RouteTable, Sides, Template, UpstreamId,
+        HostPattern, KeyProblem, KeySource, Rewrite, Route, RouteLimits, RouteSlice, RouteTable, Sides, SliceId,
+        Template, UpstreamId, Writes,
     },
     sticky_writes::RouteStickyWritesConfig,
 };
@@ -101,6 +102,21 @@ pub struct RouteConfig {
     pub guard: Option<GuardConfig>,
     /// How its weight is raised; `strangler ramp start` begins it.
     pub ramp: Option<RampConfig>,
+    /// The slice, of those in `[slices]`, that it reads and writes; none for what keeps its database.
+    pub slice: Option<String>,
+    /// What serves it once the slice is the candidate's, where that is not the slice's own upstream: another
+    /// service that writes through that one.
+    pub own_candidate: Option<String>,
+    /// The methods by which it writes the slice; those that are not safe unless given.
+    pub writes: Option<Vec<String>>,
+}
+
+/// What routes may name.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) upstreams: &'a [&'a str],
+    /// Each slice with its upstream, where that is known.
+    pub(super) slices: &'a [(&'a str, Option<UpstreamId>)],
 }
 
 fn request() -> String {
@@ -116,7 +132,7 @@ fn yes() -> bool {
 }
 
 /// Makes the table, reporting whatever is wrong with the routes. What is reported is left out.
-pub(super) fn build(routes: &[RouteConfig], upstreams: &[&str], report: &mut Report) -> RouteTable {
+pub(super) fn build(routes: &[RouteConfig], known: Known<'_>, report: &mut Report) -> RouteTable {
     let mut good = Vec::new();
     let mut places = Vec::new();
     for (index, config) in routes.iter().enumerate() {
@@ -124,7 +140,7 @@ pub(super) fn build(routes: &[RouteConfig], upstreams: &[&str], report: &mut Rep
             if routes[..index].iter().any(|earlier| earlier.name == config.name) {
                 report.problem("name", "another route has this name", "give each route a name of its own");
             }
-            if let Some(route) = config.compile(upstreams, report) {
+            if let Some(route) = config.compile(known, report) {
                 good.push(route);
                 places.push(index);
             }
@@ -139,7 +155,7 @@ pub(super) fn build(routes: &[RouteConfig], upstreams: &[&str], report: &mut Rep
 }
 
 impl RouteConfig {
-    fn compile(&self, upstreams: &[&str], report: &mut Report) -> Option<Route> {
+    fn compile(&self, known: Known<'_>, report: &mut Report) -> Option<Route> {
         let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(bare) {
             let fix = "write up to 64 letters, digits, dashes and underscores";
@@ -156,7 +172,8 @@ impl RouteConfig {
         let request_headers = self.request_headers.compile("request_headers", report);
         let response_headers = self.response_headers.compile("response_headers", report);
         let template = self.template(report);
-        let sides = self.sides(upstreams, report);
+        let sides = self.sides(known.upstreams, report);
+        let slice = self.slice(known, report);
         self.check_ramp(report);
         let template = template?;
         let rewrite = self.rewrite(&template, report);
@@ -181,6 +198,7 @@ impl RouteConfig {
             request_headers,
             response_headers,
             shadowed: self.shadow.is_some(),
+            slice,
         })
     }
 
@@ -230,15 +248,50 @@ impl RouteConfig {
     }
 
     fn methods(&self, report: &mut Report) -> Vec<Method> {
-        let read = |(index, text): (usize, &String)| {
-            let method = text.parse::<Method>().ok().filter(|method| method.as_str() == text.to_ascii_uppercase());
-            if method.is_none() || method == Some(Method::CONNECT) {
-                let fix = "write a method in capitals, such as \"POST\"";
-                report.problem(&format!("methods[{index}]"), "it is no method that can be forwarded", fix);
-            }
-            method
+        methods("methods", &self.methods, report)
+    }
+
+    fn slice(&self, known: Known<'_>, report: &mut Report) -> Option<RouteSlice> {
+        let Known { upstreams, slices } = known;
+        let writes = match &self.writes {
+            None => Writes::Unsafe,
+            Some(texts) => Writes::Methods(methods("writes", texts, report)),
         };
-        self.methods.iter().enumerate().filter_map(read).collect()
+        let Some(name) = &self.slice else {
+            for (setting, is_set) in
+                [("writes", self.writes.is_some()), ("own_candidate", self.own_candidate.is_some())]
+            {
+                if is_set {
+                    report.problem(setting, "the route is of no slice", "set `slice`, or remove it");
+                }
+            }
+            return None;
+        };
+        let Some(index) = slices.iter().position(|(slice, _)| slice == name) else {
+            let known: Vec<&str> = slices.iter().map(|(slice, _)| *slice).collect();
+            let fix = match known.as_slice() {
+                [] => format!("add a table [slices.{name}]"),
+                known => format!("add a table [slices.{name}], or name one of: {}", known.join(", ")),
+            };
+            report.problem("slice", format!("there is no slice `{name}`"), fix);
+            return None;
+        };
+        if self.candidate.is_none() {
+            let fix = "give the route a `candidate`, or remove `slice` if it touches none of the slice's tables";
+            report.problem("slice", "nobody could serve the route once the slice is the candidate's", fix);
+        }
+        let own = match &self.own_candidate {
+            None => slices[index].1,
+            Some(name) => {
+                let found = upstreams.iter().position(|upstream| upstream == name).map(UpstreamId);
+                if found.is_none() {
+                    let fix = format!("add a table [upstreams.{name}], or name one of: {}", upstreams.join(", "));
+                    report.problem("own_candidate", format!("there is no upstream `{name}`"), fix);
+                }
+                found
+            }
+        };
+        own.map(|own| RouteSlice { id: SliceId(index), own, writes })
     }
 
     fn check_ramp(&self, report: &mut Report) {
@@ -352,6 +405,19 @@ impl RouteConfig {
             (None, None) => None,
         }
     }
+}
+
+/// The methods that a setting lists.
+fn methods(setting: &str, texts: &[String], report: &mut Report) -> Vec<Method> {
+    let read = |(index, text): (usize, &String)| {
+        let method = text.parse::<Method>().ok().filter(|method| method.as_str() == text.to_ascii_uppercase());
+        if method.is_none() || method == Some(Method::CONNECT) {
+            let fix = "write a method in capitals, such as \"POST\"";
+            report.problem(&format!("{setting}[{index}]"), "it is no method that can be forwarded", fix);
+        }
+        method
+    };
+    texts.iter().enumerate().filter_map(read).collect()
 }
 
 #[cfg(test)]

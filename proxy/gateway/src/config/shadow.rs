@@ -40,7 +40,8 @@ pub struct ShadowConfig {
     /// After how many copies in a row that had no answer to be compared (not reached, broken off, over time, too
     /// large) the other side of a route is left alone for `rest`.
     pub rest_after: u32,
-    /// How long; then one copy finds out whether it is there again. `0s`: it is never left alone.
+    /// How long, up to a fifth less by chance, so that gateways do not come back together; then one copy finds out
+    /// whether the side is there again. `0s`: it is never left alone.
     pub rest: HumanDuration,
     /// How often a service that has not agreed to dry runs is asked, and one that has is asked again.
     pub dry_run_interval: HumanDuration,

@@ -10,8 +10,8 @@ use super::{chain::LogEntry, difference::Difference, store::StoreError};
 use crate::{
     decision::Side,
     limit::Quota,
-    rollout::{DocumentText, RampRecord, Snapshot, Weight},
-    route_table::{RouteId, RouteTable},
+    rollout::{DataStage, DocumentText, RampRecord, Snapshot, Weight},
+    route_table::{RouteId, RouteTable, SliceId},
 };
 
 /// One act that changes the document. A rollback is none of them, because it may not wait: see
@@ -64,6 +64,14 @@ pub enum Change {
         /// The place.
         place: Selector,
     },
+    /// How far a slice has come. Whoever says so has moved its rows, and writes to it are held.
+    Stage {
+        /// The slice.
+        slice: SliceId,
+        /// The stage. Where it makes the candidate the owner, all split routes of the slice are at 100 %; where
+        /// it makes legacy the owner again, they are at 0 %, in an epoch of their own.
+        to: DataStage,
+    },
     /// Another document in place of the whole.
     Document(String),
 }
@@ -84,6 +92,8 @@ pub enum Kind {
     Ramp,
     /// Differences of a route's answers were ignored.
     Ignore,
+    /// The rows of a slice have come further, or gone back.
+    Slice,
     /// Routes were taken back to legacy.
     Rollback,
     /// The whole document was replaced.
@@ -98,13 +108,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order they are declared.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Weight,
         Self::Pin,
         Self::Limit,
         Self::Shadow,
         Self::Ramp,
         Self::Ignore,
+        Self::Slice,
         Self::Rollback,
         Self::Apply,
         Self::Undo,
@@ -122,6 +133,7 @@ impl Kind {
             Self::Shadow => "shadow",
             Self::Ramp => "ramp",
             Self::Ignore => "ignore",
+            Self::Slice => "slice",
             Self::Rollback => "rollback",
             Self::Apply => "apply",
             Self::Undo => "undo",
@@ -146,6 +158,7 @@ impl Change {
             Self::IgnoreInShadow { .. } => Kind::Ignore,
             Self::Limit { .. } => Kind::Limit,
             Self::Ramp { .. } => Kind::Ramp,
+            Self::Stage { .. } => Kind::Slice,
             Self::Document(_) => Kind::Apply,
         }
     }
@@ -166,6 +179,7 @@ impl Change {
             Self::IgnoreInShadow { route, place } => {
                 document.ignore_in_shadow(&table.get(*route).name, place.as_str());
             }
+            Self::Stage { slice, to } => set_stage(&mut document, (*slice, *to), table, now),
             Self::Pin { route, key, side: Some(side) } => document.set_pin(&table.get(*route).name, key, *side),
             Self::Pin { route, key, side: None } => {
                 document.remove_pin(&table.get(*route).name, key);
@@ -184,15 +198,22 @@ impl Change {
         document.to_string()
     }
 
-    /// Why this route's settings do not allow it.
-    pub(super) fn check(&self, table: &RouteTable) -> Result<(), ChangeError> {
+    /// Why this route's settings, or whose its rows are, do not allow it.
+    pub(super) fn check(&self, table: &RouteTable, now: &Snapshot) -> Result<(), ChangeError> {
+        match self {
+            Self::Weight { route, to } if *to != Weight::ALL => check_owner(*route, table, now)?,
+            Self::Pin { route, side: Some(Side::Legacy), .. } | Self::Ramp { route, .. } => {
+                check_owner(*route, table, now)?;
+            }
+            _ => {}
+        }
         let route = match self {
             Self::Weight { route, .. }
             | Self::Pin { route, .. }
             | Self::SetShadow { route, .. }
             | Self::IgnoreInShadow { route, .. }
             | Self::Ramp { route, .. } => table.get(*route),
-            Self::Limit { .. } | Self::Document(_) => return Ok(()),
+            Self::Limit { .. } | Self::Stage { .. } | Self::Document(_) => return Ok(()),
         };
         if !route.sides.is_split() {
             return Err(ChangeError::OneSided(route.name.clone()));
@@ -203,6 +224,36 @@ impl Change {
             _ => false,
         };
         if shadows && !route.shadowed { Err(ChangeError::NotShadowed(route.name.clone())) } else { Ok(()) }
+    }
+}
+
+/// Whether a share of the route may be anywhere but on the candidate.
+pub(super) fn check_owner(route: RouteId, table: &RouteTable, now: &Snapshot) -> Result<(), ChangeError> {
+    let of = table.get(route);
+    match &of.slice {
+        Some(slice) if now.get(route).moved => {
+            let slice = table.slice(slice.id).name.clone();
+            Err(ChangeError::CutOver { route: of.name.clone(), slice })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_stage(document: &mut DocumentText, (slice, to): (SliceId, DataStage), table: &RouteTable, now: &Snapshot) {
+    let name = &table.slice(slice).name;
+    document.set_stage(name, to);
+    if now.stage(slice).owner() == to.owner() {
+        return;
+    }
+    for (id, route) in table.routes_of(slice).filter(|(_, route)| route.sides.is_split()) {
+        let epoch = now.get(id).epoch;
+        document.end_ramp(&route.name, &format!("slice {name} is {to}"));
+        if to.owner() == Side::Candidate {
+            document.set(&route.name, Weight::ALL, epoch);
+        } else {
+            document.set(&route.name, Weight::NONE, epoch + 1);
+            document.void_candidate_pins(&route.name);
+        }
     }
 }
 
@@ -273,6 +324,17 @@ pub enum ChangeError {
         "route `{0}` has no settings for shadowing; add a table [routes.shadow] to it in the gateway's configuration"
     )]
     NotShadowed(String),
+    /// The rows of the route's slice are the candidate's.
+    #[error(
+        "the rows of slice `{slice}` are the candidate's, so route `{route}` stays there; `strangler db rollback \
+         {slice}` takes the rows back, and the route with them"
+    )]
+    CutOver {
+        /// The route.
+        route: String,
+        /// Its slice.
+        slice: String,
+    },
     /// The document that is there has problems that must be mended first.
     #[error("the rollout document is broken, and nothing was changed: {}", .0.summary())]
     BrokenDocument(Problems),

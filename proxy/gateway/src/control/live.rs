@@ -22,9 +22,26 @@ use crate::{
     limit::Policies,
     metrics::Metrics,
     recall::Recall,
-    rollout::{RolloutDocument, Snapshot, Weight},
-    route_table::{RouteId, RouteTable},
+    rollout::{DataStage, RolloutDocument, Running, Snapshot, Weight},
+    route_table::{RouteId, RouteTable, SliceId},
 };
+
+/// What a document may not contradict.
+struct InForce<'a> {
+    snapshot: &'a Snapshot,
+    pending: BTreeSet<RouteId>,
+}
+
+impl Running for InForce<'_> {
+    fn epoch(&self, route: RouteId) -> Option<u64> {
+        (!self.pending.contains(&route)).then(|| self.snapshot.get(route).epoch)
+    }
+
+    /// Before the first revision nothing is known that a document could contradict.
+    fn stage(&self, slice: SliceId) -> Option<DataStage> {
+        (self.snapshot.revision() > 0).then(|| self.snapshot.stage(slice))
+    }
+}
 
 /// The live state. Reading it takes no lock; each change of it is short and touches no disk.
 pub(super) struct Live {
@@ -78,8 +95,12 @@ impl Live {
     pub(super) fn parse(&self, name: &str, text: &str) -> Result<RolloutDocument, Problems> {
         let pending = self.pending_routes(&self.locked());
         let snapshot = self.snapshot.load();
-        let running = |id| (!pending.contains(&id)).then(|| snapshot.get(id).epoch);
-        RolloutDocument::parse(name, text, (&self.table, &self.policies), running)
+        RolloutDocument::parse_beside(
+            name,
+            text,
+            (&self.table, &self.policies),
+            &InForce { snapshot: &snapshot, pending },
+        )
     }
 
     /// Checks a document that has been in force, here or in another gateway.

@@ -51,8 +51,8 @@ pub use history::{HistoryError, Plan, RouteMove};
 pub(crate) use metrics::ControlMetrics;
 pub use rollback::Rollback;
 pub use start::StartError;
-pub(crate) use store::connect;
 pub use store::{FileError, HistoryQuery, StoreError};
+pub(crate) use store::{connect, fence_channel, options, within};
 pub use watcher::Watcher;
 pub(crate) use watcher::on_blocking_thread;
 

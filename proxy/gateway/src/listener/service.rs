@@ -125,6 +125,7 @@ impl ServiceWithDependents for PublicListeners {
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
+        telemetry::metrics::watch_runtime();
         self.announce();
         let mut accepting = JoinSet::new();
         let (stop, stopped) = watch::channel(false);

@@ -2,14 +2,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::{server::ShutdownWatch, services::background::BackgroundService};
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, StatusCode};
 use tokio::{
     task::JoinSet,
     time::{self, MissedTickBehavior},
 };
 
 use super::{Known, OnlyCandidate, Watched, read};
-use crate::control::chain;
+use crate::{
+    bounded_answer::{self, AnswerProblem},
+    control::chain,
+};
 
 /// Asks every candidate that can be asked, until the gateway stops.
 pub(crate) struct OnlyCandidateWatch(pub(crate) Arc<OnlyCandidate>);
@@ -17,12 +20,8 @@ pub(crate) struct OnlyCandidateWatch(pub(crate) Arc<OnlyCandidate>);
 /// Why there is no new answer. The last one stays.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error("the request failed")]
-    Request(#[source] reqwest::Error),
-    #[error("the answer was {0}")]
-    Status(StatusCode),
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(usize),
+    #[error(transparent)]
+    Answer(#[from] AnswerProblem),
     #[error("the answer is no list of keys")]
     Malformed(#[source] serde_json::Error),
 }
@@ -43,13 +42,7 @@ impl BackgroundService for OnlyCandidateWatch {
 
 async fn ask_forever(all: Arc<OnlyCandidate>, index: usize) {
     let Some(watched) = &all.routes[index] else { return };
-    let client = Client::builder()
-        .timeout(watched.source.timeout)
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let client = match client {
+    let client = match bounded_answer::client().timeout(watched.source.timeout).no_proxy().build() {
         Ok(client) => client,
         Err(error) => {
             tracing::error!(route = %watched.route, %error, "cannot ask what only the candidate can serve");
@@ -78,19 +71,8 @@ async fn ask_forever(all: Arc<OnlyCandidate>, index: usize) {
 }
 
 async fn ask(client: &Client, watched: &Watched) -> Result<Known, Problem> {
-    // The address may hold a password, and reqwest's errors show it.
-    let failed = |error: reqwest::Error| Problem::Request(error.without_url());
-    let mut answer = client.get(watched.source.url.clone()).send().await.map_err(failed)?;
-    if answer.status() != StatusCode::OK {
-        return Err(Problem::Status(answer.status()));
-    }
-    let limit = watched.source.answer_limit_bytes();
-    let mut text = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        if text.len() + chunk.len() > limit {
-            return Err(Problem::TooLong(limit));
-        }
-        text.extend_from_slice(&chunk);
-    }
+    let question = client.get(watched.source.url.clone());
+    let limit_bytes = watched.source.answer_limit_bytes();
+    let text = bounded_answer::ask(question, |status| status == StatusCode::OK, limit_bytes).await?;
     read(&text, watched.source.max_keys).map_err(Problem::Malformed)
 }

@@ -2,7 +2,7 @@
 
 use judgement::{Event, RampState, Refusal};
 
-use super::{Ramps, RouteRamp};
+use super::{Plan, Ramps, RouteRamp};
 use crate::{
     control::{Authorship, Change, ChangeError, Control, Expect, StoreError},
     rollout::{RampRecord, Ramping},
@@ -49,6 +49,22 @@ pub(crate) enum CommandError {
     Store(#[from] StoreError),
 }
 
+impl Command {
+    /// What it is to a ramp under way; `None` for the one that begins it.
+    fn event(self, by: &Authorship) -> Option<Event> {
+        let why =
+            |act: &str| format!("{act} by {}{}{}", by.actor, if by.reason.is_empty() { "" } else { ": " }, by.reason);
+        match self {
+            Self::Start => None,
+            Self::Pause => Some(Event::Pause(why("paused"))),
+            Self::Resume => Some(Event::Resume),
+            Self::Approve => Some(Event::Approve),
+            Self::Promote => Some(Event::Promote(why("promoted"))),
+            Self::Abort => Some(Event::Abort(why("aborted"))),
+        }
+    }
+}
+
 impl Ramps {
     /// Follows a command; returns where the ramp stands then. Waits for the store, so not for the
     /// runtime's own threads.
@@ -61,41 +77,43 @@ impl Ramps {
         expect: Expect,
     ) -> Result<RampState, CommandError> {
         let name = || control.table().get(route).name.clone();
-        let ramp = self.get(route).filter(|ramp| ramp.plan.is_some()).ok_or_else(|| CommandError::NoPlan(name()))?;
-        for attempt in 1.. {
+        let planned = self.get(route).and_then(|ramp| Some((ramp, ramp.plan.as_ref()?)));
+        let (ramp, plan) = planned.ok_or_else(|| CommandError::NoPlan(name()))?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let snapshot = control.snapshot().clone();
             let (known, weight) = (snapshot.ramp(route), snapshot.get(route).weight.points());
             let revision = match expect {
                 Expect::Any => snapshot.revision(),
                 Expect::Revision(expected) => expected,
             };
-            let outcome = match command {
-                Command::Start => start(control, ramp, known.map(AsRef::as_ref), weight, revision, by),
-                _ => {
+            let outcome = match command.event(by) {
+                None => start(control, ramp, plan, known.map(AsRef::as_ref), weight, revision, by),
+                Some(event) => {
                     let ramping = known.ok_or_else(|| CommandError::NoRamp(name()))?;
-                    act(control, ramp, ramping, command, revision, by)
+                    act(control, ramp, plan, ramping, event, revision, by)
                 }
             };
             self.wake.notify_one();
             match outcome {
                 Err(CommandError::Change(ChangeError::Conflict { .. }))
-                    if expect == Expect::Any && attempt < ATTEMPTS => {}
+                    if expect == Expect::Any && attempts < ATTEMPTS => {}
                 outcome => return outcome,
             }
         }
-        unreachable!("the loop ends by returning")
     }
 }
 
 fn start(
     control: &Control,
     ramp: &RouteRamp,
+    plan: &Plan,
     known: Option<&Ramping>,
     weight: u16,
     revision: u64,
     by: &Authorship,
 ) -> Result<RampState, CommandError> {
-    let Some(plan) = &ramp.plan else { return Err(CommandError::NoPlan(ramp.name.clone())) };
     if known.is_some_and(|known| known.record.state.phase.is_under_way()) {
         return Err(CommandError::UnderWay);
     }
@@ -110,28 +128,20 @@ fn start(
 fn act(
     control: &Control,
     ramp: &RouteRamp,
+    plan: &Plan,
     ramping: &Ramping,
-    command: Command,
+    event: Event,
     revision: u64,
     by: &Authorship,
 ) -> Result<RampState, CommandError> {
-    let Some(plan) = &ramp.plan else { return Err(CommandError::NoPlan(ramp.name.clone())) };
-    let why = |act: &str| format!("{act} by {}{}{}", by.actor, if by.reason.is_empty() { "" } else { ": " }, by.reason);
-    let event = match command {
-        Command::Start => return Err(CommandError::UnderWay),
-        Command::Pause => Event::Pause(why("paused")),
-        Command::Resume => Event::Resume,
-        Command::Approve => Event::Approve,
-        Command::Promote => Event::Promote(why("promoted")),
-        Command::Abort => Event::Abort(why("aborted")),
-    };
     let next = ramping.record.state.next(&plan.plan, event).map_err(CommandError::Refused)?;
-    if next.roll_back.is_some() {
+    let revision = if next.roll_back.is_some() {
         // Traffic first; a document that says so comes after.
         control.roll_back(&[ramp.id], by);
-        let revision = control.snapshot().revision();
-        return keep(control, ramp, &plan.hash, next.state, revision, by);
-    }
+        control.snapshot().revision()
+    } else {
+        revision
+    };
     // A plan that was changed while the ramp was paused is the plan from here on.
     keep(control, ramp, &plan.hash, next.state, revision, by)
 }

@@ -30,7 +30,7 @@ pub(super) struct Duty {
     shown: Shown,
 }
 
-/// What sets a stay in a step apart from another.
+/// What tells a stay in a step from another.
 type StepKey = (Phase, usize, u16);
 
 impl Duty {
@@ -83,7 +83,7 @@ impl Duty {
         self.idle_seen = true;
         self.clock = None;
         control.hold(self.ramp.id, false);
-        if self.watch.known().is_some_and(|known| known.holder == self.holder) {
+        if self.has_lease() {
             // Whoever starts the next one need not wait for this one's end.
             match control.drop_lease(self.ramp.id) {
                 Ok(()) => self.watch = LeaseWatch::new(lease_length(&self.ramp)),
@@ -99,22 +99,19 @@ impl Duty {
         }
         let state = &ramping.record.state;
         let held = self.watch.look(now) == Hold::Live;
-        let ours = self.watch.known().is_some_and(|known| known.holder == self.holder);
+        let lapsed = self.has_lease() && !held;
         // Before the store is asked, which may take long: time is up when it is up.
         control.hold(self.ramp.id, held);
-        let mut interrupted =
-            (ours && !held).then(|| "the lease was not renewed in time, or a clock jumped".to_owned());
-        if let Some(taken_over) = self.look_after_lease(control, plan, begun, now) {
-            interrupted = interrupted.or(taken_over);
-        }
+        let taken_over = self.look_after_lease(control, plan, begun, now);
+        let interrupted =
+            if lapsed { Some("the lease was not renewed in time, or a clock jumped".to_owned()) } else { taken_over };
         let held = self.watch.look(now) == Hold::Live;
-        let ours = self.watch.known().is_some_and(|known| known.holder == self.holder);
-        self.shown.conducts = held && ours;
+        self.shown.conducts = held && self.has_lease();
         self.shown.lease_held = held;
-        self.shown.lease_age_ms = self.watch.age(now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        self.shown.lease_age_ms = self.watch.age(now).map(whole_ms);
         let since = self.in_step(state, now);
         let time = now.monotonic.saturating_sub(since.monotonic);
-        self.shown.step_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.shown.step_ms = Some(whole_ms(time));
         let least = plan.plan.step(state.step).least_requests;
         let Standing { evidence, verdict, coverage } = self.ramp.guard.standing(least, plan.plan.comparisons_per_shape);
         self.ramp.metrics.guard(&evidence, &verdict);
@@ -158,13 +155,17 @@ impl Duty {
         }
     }
 
-    /// Renews the lease, takes it over, or sees who has it. `Some` when it was taken over: why that
-    /// interrupts the ramp, if it does.
-    fn look_after_lease(&mut self, control: &Control, plan: &Plan, begun: bool, now: Moment) -> Option<Option<String>> {
+    /// Whether the lease is this process's, as far as it knows.
+    fn has_lease(&self) -> bool {
+        self.watch.known().is_some_and(|known| known.holder == self.holder)
+    }
+
+    /// Renews the lease, takes it over, or sees who has it. When it was taken over from somebody: why that
+    /// interrupts the ramp.
+    fn look_after_lease(&mut self, control: &Control, plan: &Plan, begun: bool, now: Moment) -> Option<String> {
         let length = plan.plan.lease;
         let known = self.watch.known();
-        let ours = known.is_some_and(|known| known.holder == self.holder);
-        if ours {
+        if self.has_lease() {
             let due = self.watch.age(now).is_none_or(|age| age >= length / 3);
             if due {
                 self.renew(control, known, now);
@@ -189,13 +190,11 @@ impl Duty {
         self.watch.saw(found, now);
         match found {
             None => {
-                let why =
-                    (!begun).then(|| "another gateway conducts the ramp now, or this one was restarted".to_owned());
-                self.renew(control, None, now).then_some(why)
+                let taken_over = self.renew(control, None, now) && !begun;
+                taken_over.then(|| "another gateway conducts the ramp now, or this one was restarted".to_owned())
             }
             Some(_) if self.unchanged.is_some_and(|then| since(then) >= length) => {
-                let why = "whoever conducted the ramp has not been heard of".to_owned();
-                self.renew(control, found, now).then_some(Some(why))
+                self.renew(control, found, now).then(|| "whoever conducted the ramp has not been heard of".to_owned())
             }
             Some(_) => None,
         }
@@ -264,6 +263,10 @@ impl Duty {
             Err(error) => self.shown.problem = Some(chain(&error)),
         }
     }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A route without a plan has no ramp, so any length will do.

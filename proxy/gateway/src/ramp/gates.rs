@@ -7,12 +7,16 @@ use std::{
 };
 
 use judgement::GateState;
-use reqwest::{Client, redirect};
+use reqwest::Client;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::RouteRamp;
-use crate::config::RampGateConfig;
+use crate::{
+    bounded_answer::{self, AnswerProblem},
+    config::RampGateConfig,
+    control::chain,
+};
 
 /// A verdict and a sentence.
 const ANSWER_LIMIT_BYTES: usize = 16 * 1024;
@@ -50,9 +54,12 @@ impl Gates {
     /// What a check says. One that cannot be asked, or says what makes no sense, holds the ramp.
     pub(super) async fn ask(&self, gate: &RampGateConfig, ramp: &RouteRamp) -> GateState {
         let place = (ramp.name.clone(), gate.name.clone());
-        let recent = |asked: &(Instant, GateState)| asked.0.elapsed() < gate.interval.get();
         let known = self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
-        if let Some((_, said)) = known.filter(recent).filter(|(_, said)| *said != GateState::Passed) {
+        // Whoever asks again for one that passed asks for another step.
+        if let Some((asked_at, said)) = known
+            && asked_at.elapsed() < gate.interval.get()
+            && said != GateState::Passed
+        {
             return said;
         }
         let said = match self.post(gate, ramp).await {
@@ -66,21 +73,16 @@ impl Gates {
     }
 
     async fn post(&self, gate: &RampGateConfig, ramp: &RouteRamp) -> Result<Answer, String> {
-        // The address may hold a secret, and reqwest's errors show it.
-        let failed = |error: reqwest::Error| crate::control::chain(&error.without_url());
+        let unanswered = |problem| match problem {
+            // Only the cause: that there is no answer is said already.
+            AnswerProblem::Request(cause) => chain(&cause),
+            problem => problem.to_string(),
+        };
         let body = json!({ "route": ramp.name, "gate": gate.name, "evidence": ramp.evidence() });
-        let request = self.client().map_err(failed)?.post(&gate.url).timeout(gate.timeout.get()).json(&body);
-        let mut answer = request.send().await.map_err(failed)?;
-        if !answer.status().is_success() {
-            return Err(format!("the answer was {}", answer.status()));
-        }
-        let mut text = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if text.len() + chunk.len() > ANSWER_LIMIT_BYTES {
-                return Err(format!("the answer is longer than {ANSWER_LIMIT_BYTES} bytes"));
-            }
-            text.extend_from_slice(&chunk);
-        }
+        let client = self.client().map_err(|error| unanswered(error.into()))?;
+        let question = client.post(&gate.url).timeout(gate.timeout.get()).json(&body);
+        let text = bounded_answer::ask(question, |status| status.is_success(), ANSWER_LIMIT_BYTES);
+        let text = text.await.map_err(unanswered)?;
         serde_json::from_slice(&text)
             .map_err(|_| "the answer is no {\"verdict\": \"pass\", \"hold\" or \"fail\"}".to_owned())
     }
@@ -90,11 +92,7 @@ impl Gates {
         if let Some(client) = &*made {
             return Ok(client.clone());
         }
-        // A check is where the operator said, nowhere else.
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = bounded_answer::client().build()?;
         *made = Some(client.clone());
         Ok(client)
     }

@@ -25,21 +25,21 @@ pub(super) struct RampMetrics {
 
 impl Families {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = |name: &str, help: &str| Opts::new(name, help);
         let route = &["route"];
         let e_values = GaugeVec::new(
-            opts(names::GUARD_E_VALUE, "Evidence against the candidate, as a share of what rolls it back."),
+            Opts::new(names::GUARD_E_VALUE, "Evidence against the candidate, as a share of what rolls it back."),
             &["route", "metric"],
         )?;
         let verdicts =
-            IntGaugeVec::new(opts(names::GUARD_VERDICT, "0 no data, 1 continue, 2 roll back, by route."), route)?;
+            IntGaugeVec::new(Opts::new(names::GUARD_VERDICT, "0 no data, 1 continue, 2 roll back, by route."), route)?;
         let steps =
-            IntGaugeVec::new(opts(names::RAMP_STEP, "The step of a ramp under way, from 1; 0 for none."), route)?;
+            IntGaugeVec::new(Opts::new(names::RAMP_STEP, "The step of a ramp under way, from 1; 0 for none."), route)?;
         let lease_ages = GaugeVec::new(
-            opts(names::RAMP_LEASE_AGE, "Seconds since the lease of a ramp was renewed; -1 for none."),
+            Opts::new(names::RAMP_LEASE_AGE, "Seconds since the lease of a ramp was renewed; -1 for none."),
             route,
         )?;
-        let rollbacks = IntCounterVec::new(opts(names::GUARD_ROLLBACKS, "Routes that their guard took back."), route)?;
+        let rollbacks =
+            IntCounterVec::new(Opts::new(names::GUARD_ROLLBACKS, "Routes that their guard took back."), route)?;
         registry.register(Box::new(e_values.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(steps.clone()))?;

@@ -34,9 +34,8 @@ pub(super) struct Standing {
 
 impl RouteGuard {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let state =
-            State { guard: Guard::new(bounds.clone()), coverage: Coverage::default(), epoch: 0, rolled_back: false };
-        Self { bounds, started: Instant::now(), state: Mutex::new(state) }
+        let state = Mutex::new(State::new(&bounds, 0));
+        Self { bounds, started: Instant::now(), state }
     }
 
     /// Why the route must go back to legacy, told once.
@@ -107,10 +106,14 @@ impl RouteGuard {
 }
 
 impl State {
+    fn new(bounds: &Bounds, epoch: u64) -> Self {
+        Self { guard: Guard::new(bounds.clone()), coverage: Coverage::default(), epoch, rolled_back: false }
+    }
+
+    /// Forgets everything when the route has entered another epoch.
     fn be_in(&mut self, epoch: u64, bounds: &Bounds) {
         if epoch > self.epoch {
-            *self =
-                Self { guard: Guard::new(bounds.clone()), coverage: Coverage::default(), epoch, rolled_back: false };
+            *self = Self::new(bounds, epoch);
         }
     }
 

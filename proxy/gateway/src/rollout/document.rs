@@ -20,6 +20,8 @@
 //!
 //! [limits.per-function.overrides]
 //! "fn-1" = { rate = "500/s", burst = 50 }
+//!
+//! [slices.functions]              # whose its rows are; `strangler db` writes this
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -31,12 +33,13 @@ use serde::Deserialize;
 use super::{
     pins::{MAX_KEY_BYTES, MAX_PINS, Pins},
     ramp_record::{RampRecord, RawRamp},
+    slice_state::{DataStage, RawSlice, check_running},
     weight::{Weight, WeightProblem},
 };
 use crate::{
     decision::Side,
     limit::{Limit, LiveLimits, MAX_BURST, Policies, Policy, Quota, Rate},
-    route_table::{RouteId, RouteTable},
+    route_table::{RouteId, RouteTable, SliceId},
 };
 
 /// The most overrides that one policy may have.
@@ -63,6 +66,28 @@ pub struct RolloutDocument {
     ramps: BTreeMap<RouteId, RampRecord>,
     ignored: BTreeMap<RouteId, Arc<[Selector]>>,
     limits: Arc<LiveLimits>,
+    slices: BTreeMap<SliceId, DataStage>,
+}
+
+/// What is running, which a document may not contradict.
+pub(crate) trait Running {
+    /// A route's epoch, below which no document goes.
+    fn epoch(&self, route: RouteId) -> Option<u64>;
+    /// How far a slice has come.
+    fn stage(&self, slice: SliceId) -> Option<DataStage>;
+}
+
+/// Only epochs are known.
+struct Epochs<F>(F);
+
+impl<F: Fn(RouteId) -> Option<u64>> Running for Epochs<F> {
+    fn epoch(&self, route: RouteId) -> Option<u64> {
+        self.0(route)
+    }
+
+    fn stage(&self, _: SliceId) -> Option<DataStage> {
+        None
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +97,8 @@ struct RawDocument {
     routes: BTreeMap<String, RawEntry>,
     #[serde(default)]
     limits: BTreeMap<String, RawLimit>,
+    #[serde(default)]
+    slices: BTreeMap<String, RawSlice>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,11 +140,22 @@ impl RolloutDocument {
     pub fn parse(
         name: &str,
         text: &str,
-        (routes, policies): (&RouteTable, &Policies),
+        parts: (&RouteTable, &Policies),
         running: impl Fn(RouteId) -> Option<u64>,
     ) -> Result<Self, Problems> {
+        Self::parse_beside(name, text, parts, &Epochs(running))
+    }
+
+    /// As [`RolloutDocument::parse`]; nor may the document give a slice another owner than the running one.
+    pub(crate) fn parse_beside(
+        name: &str,
+        text: &str,
+        (routes, policies): (&RouteTable, &Policies),
+        running: &impl Running,
+    ) -> Result<Self, Problems> {
         let check = |raw: &RawDocument, report: &mut Report| {
-            check_routes(raw, routes, &running, report);
+            check_routes(raw, routes, running, report);
+            check_slices(raw, routes, running, report);
             check_limits(raw, policies, report);
         };
         let raw: RawDocument = layered_config::load_str_with(name, text, check)?;
@@ -140,7 +178,9 @@ impl RolloutDocument {
                 limits.set(id, raw.limit(policies.get(id)));
             }
         }
-        Ok(Self { entries: entries.collect(), ramps, ignored: ignored.collect(), limits: Arc::new(limits) })
+        let slices = raw.slices.iter().filter_map(|(name, slice)| Some((routes.slice_by_name(name)?, slice.stage)));
+        let (entries, ignored, slices) = (entries.collect(), ignored.collect(), slices.collect());
+        Ok(Self { entries, ramps, ignored, limits: Arc::new(limits), slices })
     }
 
     /// What the document says about a route's weight.
@@ -165,6 +205,12 @@ impl RolloutDocument {
     #[must_use]
     pub fn ignored(&self, route: RouteId) -> Arc<[Selector]> {
         self.ignored.get(&route).cloned().unwrap_or_default()
+    }
+
+    /// How far a slice has come.
+    #[must_use]
+    pub fn stage(&self, slice: SliceId) -> DataStage {
+        self.slices.get(&slice).copied().unwrap_or_default()
     }
 
     /// What every policy allows when the document is in force.
@@ -194,12 +240,7 @@ impl RawLimit {
     }
 }
 
-fn check_routes(
-    raw: &RawDocument,
-    routes: &RouteTable,
-    running: &impl Fn(RouteId) -> Option<u64>,
-    report: &mut Report,
-) {
+fn check_routes(raw: &RawDocument, routes: &RouteTable, running: &impl Running, report: &mut Report) {
     for (name, entry) in &raw.routes {
         let key = |field: &str| format!("routes.{}{field}", toml_key(name));
         let Some(id) = routes.by_name(name) else {
@@ -218,17 +259,47 @@ fn check_routes(
             let fix = "remove it, or add a table [routes.shadow] to the route in the gateway's configuration";
             report.problem(&key(".shadow"), format!("route `{name}` has no settings for shadowing"), fix);
         }
-        if let (Some(written), Some(running)) = (entry.epoch, running(id))
+        if let (Some(written), Some(running)) = (entry.epoch, running.epoch(id))
             && written < running
         {
             let message = format!("epoch {written} is older than the running epoch {running}: it predates a rollback");
             report.problem(&key(".epoch"), message, format!("look at the weight again, then write epoch = {running}"));
+        }
+        let owned = routes.get(id).slice.as_ref().map(|slice| routes.slice(slice.id));
+        if let Some(slice) = owned
+            && entry.percent < 100.0
+            && raw.slices.get(&slice.name).is_some_and(|raw| raw.stage.owner() == Side::Candidate)
+        {
+            let message =
+                format!("the rows of slice `{}` are the candidate's, so it serves all of the route", slice.name);
+            let fix = format!("write percent = 100; `strangler db rollback {}` takes the rows back", slice.name);
+            report.problem(&key(".percent"), message, fix);
         }
         if let Some(ramp) = &entry.ramp {
             ramp.check(&key(".ramp"), report);
         }
         check_ignored(&key(".shadow_ignore"), &entry.shadow_ignore, report);
         check_keys(&key(".pins"), &entry.pins, MAX_PINS, report);
+    }
+}
+
+fn check_slices(raw: &RawDocument, routes: &RouteTable, running: &impl Running, report: &mut Report) {
+    for (name, slice) in &raw.slices {
+        let key = format!("slices.{}", toml_key(name));
+        match routes.slice_by_name(name) {
+            Some(id) => slice.check(&key, running.stage(id), report),
+            None => {
+                let known: Vec<&str> = routes.slices().map(|(_, slice)| slice.name.as_str()).collect();
+                let fix = match known.as_slice() {
+                    [] => format!("add [slices.{name}] to the gateway's configuration, or remove it"),
+                    known => format!("correct or remove it; slices: {}", known.join(", ")),
+                };
+                report.problem(&key, format!("there is no slice `{name}`"), fix);
+            }
+        }
+    }
+    for (id, slice) in routes.slices().filter(|(_, slice)| !raw.slices.contains_key(&slice.name)) {
+        check_running(&format!("slices.{}", toml_key(&slice.name)), DataStage::default(), running.stage(id), report);
     }
 }
 

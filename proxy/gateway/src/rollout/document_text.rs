@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use judgement::Phase;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::{ramp_record::RampRecord, weight::Weight};
+use super::{ramp_record::RampRecord, slice_state::DataStage, weight::Weight};
 use crate::{decision::Side, limit::Quota};
 
 /// The text of a document, to be changed in place.
@@ -138,6 +138,14 @@ impl DocumentText {
         replace(ramp, "percent", percent_value(Weight::NONE));
         replace(ramp, "proven", percent_value(Weight::NONE));
         replace(ramp, "reason", reason.into());
+    }
+
+    /// Sets how far a slice has come, and with it whose its rows are.
+    pub fn set_stage(&mut self, slice: &str, stage: DataStage) {
+        let slices = table_below(self.document.as_table_mut(), "slices", true);
+        let entry = table_below(slices, slice, false);
+        replace(entry, "owner", stage.owner().as_str().into());
+        replace(entry, "stage", stage.as_str().into());
     }
 
     /// Sets how much a policy allows.

@@ -6,14 +6,17 @@ mod document;
 mod document_text;
 mod pins;
 mod ramp_record;
+mod slice_state;
 mod snapshot;
 mod weight;
 
 pub use bucket::{BUCKETS, Bucket};
+pub(crate) use document::Running;
 pub use document::{Entry, MAX_IGNORED, MAX_OVERRIDES, RolloutDocument};
 pub use document_text::DocumentText;
 pub use pins::{MAX_KEY_BYTES, MAX_PINS, Pins};
 pub use ramp_record::{RampRecord, Ramping};
+pub use slice_state::DataStage;
 pub use snapshot::{RouteState, Snapshot};
 pub use weight::{Stage, Weight, WeightProblem};
 

@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use comparison::Selector;
 
-use super::{document::RolloutDocument, pins::Pins, ramp_record::Ramping, weight::Weight};
+use super::{document::RolloutDocument, pins::Pins, ramp_record::Ramping, slice_state::DataStage, weight::Weight};
 use crate::{
+    decision::Side,
     limit::{LiveLimits, Policies},
-    route_table::{RouteId, RouteTable},
+    route_table::{RouteId, RouteTable, SliceId},
 };
 
 /// The epoch of a route that was never rolled back.
@@ -20,6 +21,8 @@ pub struct RouteState {
     pub weight: Weight,
     /// Bumped by a rollback. A decision of another epoch is void.
     pub epoch: u64,
+    /// The rows of the route's slice are the candidate's, so it serves all of the route.
+    pub moved: bool,
 }
 
 /// The live state of every route and every limit.
@@ -40,13 +43,16 @@ struct Parts {
     pins: Box<[Arc<Pins>]>,
     limits: Arc<LiveLimits>,
     ramps: Box<[Option<Arc<Ramping>>]>,
+    stages: Box<[DataStage]>,
+    /// The slice of each route, which does not change.
+    slices: Arc<[Option<SliceId>]>,
 }
 
 impl Snapshot {
     /// Everything on legacy, and limits as configured.
     #[must_use]
     pub fn initial(table: &RouteTable, policies: &Policies) -> Self {
-        let state = RouteState { weight: Weight::NONE, epoch: FIRST_EPOCH };
+        let state = RouteState { weight: Weight::NONE, epoch: FIRST_EPOCH, moved: false };
         let parts = Parts {
             routes: vec![state; table.len()].into(),
             shadows: vec![Weight::NONE; table.len()].into(),
@@ -54,6 +60,8 @@ impl Snapshot {
             pins: vec![Arc::default(); table.len()].into(),
             limits: Arc::new(LiveLimits::configured(policies)),
             ramps: vec![None; table.len()].into(),
+            stages: vec![DataStage::default(); table.slices().len()].into(),
+            slices: table.iter().map(|(_, route)| route.slice.as_ref().map(|slice| slice.id)).collect(),
         };
         Self { revision: 0, parts }
     }
@@ -73,9 +81,10 @@ impl Snapshot {
         for index in (0..parts.routes.len()).filter(|index| !except.contains(&RouteId(*index))) {
             let (id, now) = (RouteId(index), self.parts.routes[index]);
             parts.routes[index] = match document.get(id) {
-                None => RouteState { weight: Weight::NONE, epoch: now.epoch },
+                None => RouteState { weight: Weight::NONE, ..now },
                 Some(entry) => {
-                    RouteState { weight: entry.weight, epoch: entry.epoch.unwrap_or(now.epoch).max(now.epoch) }
+                    let epoch = entry.epoch.unwrap_or(now.epoch).max(now.epoch);
+                    RouteState { weight: entry.weight, epoch, ..now }
                 }
             };
             parts.shadows[index] = document.get(id).map_or(Weight::NONE, |entry| entry.shadow);
@@ -88,6 +97,13 @@ impl Snapshot {
             });
         }
         parts.limits = document.limits();
+        for (index, stage) in parts.stages.iter_mut().enumerate() {
+            *stage = document.stage(SliceId(index));
+        }
+        // Those of a rollback that the document does not have yet, too: it never takes rows back.
+        for (state, slice) in parts.routes.iter_mut().zip(parts.slices.iter()) {
+            state.moved = slice.is_some_and(|slice| parts.stages[slice.0].owner() == Side::Candidate);
+        }
         Self { revision: self.revision, parts }
     }
 
@@ -122,7 +138,7 @@ impl Snapshot {
         let mut parts = self.parts.clone();
         for route in routes {
             let state = &mut parts.routes[route.0];
-            *state = RouteState { weight: Weight::NONE, epoch: state.epoch + 1 };
+            *state = RouteState { weight: Weight::NONE, epoch: state.epoch + 1, ..*state };
             let pins = &mut parts.pins[route.0];
             *pins = Arc::new(pins.after_rollback());
             parts.ramps[route.0] = None;
@@ -165,6 +181,12 @@ impl Snapshot {
     #[must_use]
     pub fn ramp(&self, route: RouteId) -> Option<&Arc<Ramping>> {
         self.parts.ramps[route.0].as_ref()
+    }
+
+    /// How far a slice has come.
+    #[must_use]
+    pub fn stage(&self, slice: SliceId) -> DataStage {
+        self.parts.stages[slice.0]
     }
 
     /// What every policy allows.

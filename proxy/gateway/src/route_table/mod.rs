@@ -26,6 +26,7 @@ mod json_pointer;
 mod key;
 mod rewrite;
 mod route;
+mod slice;
 mod template;
 
 use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
@@ -40,6 +41,7 @@ pub use json_pointer::{JsonKey, JsonPointer, PointerProblem};
 pub use key::{KeyInput, KeyProblem, KeySource, RepeatedKey};
 pub use rewrite::{Rewrite, RewriteProblem};
 pub use route::{Route, RouteId, RouteLimits, Sides, UpstreamId};
+pub use slice::{RouteSlice, Slice, SliceId, Writes};
 pub use template::{Template, TemplateProblem};
 
 use crate::request_path::RequestPath;
@@ -65,6 +67,8 @@ pub struct MatchInput<'r> {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
+    /// What routes say they belong to, by place.
+    slices: Vec<Slice>,
     /// Routes for one host.
     exact: HashMap<String, Node>,
     /// Routes for every host below a domain, by the domain.
@@ -92,7 +96,7 @@ impl RouteTable {
         let mut table = Self { routes, ..Self::default() };
         let mut ambiguous = Vec::new();
         for index in 0..table.routes.len() {
-            let Self { routes, exact, below, any } = &mut table;
+            let Self { routes, exact, below, any, .. } = &mut table;
             let route = &routes[index];
             let mut rival = None;
             let roots = if route.hosts.is_empty() { vec![None] } else { route.hosts.iter().map(Some).collect() };
@@ -165,6 +169,35 @@ impl RouteTable {
     /// Every route with its place, in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (RouteId, &Route)> {
         self.routes.iter().enumerate().map(|(index, route)| (RouteId(index), route))
+    }
+
+    /// With the slices that its routes belong to.
+    #[must_use]
+    pub fn with_slices(mut self, slices: Vec<Slice>) -> Self {
+        self.slices = slices;
+        self
+    }
+
+    /// The slices, by place.
+    pub fn slices(&self) -> impl ExactSizeIterator<Item = (SliceId, &Slice)> {
+        self.slices.iter().enumerate().map(|(index, slice)| (SliceId(index), slice))
+    }
+
+    /// The slice in this place.
+    #[must_use]
+    pub fn slice(&self, id: SliceId) -> &Slice {
+        &self.slices[id.0]
+    }
+
+    /// The slice of this name.
+    #[must_use]
+    pub fn slice_by_name(&self, name: &str) -> Option<SliceId> {
+        self.slices.iter().position(|slice| slice.name == name).map(SliceId)
+    }
+
+    /// The routes of a slice.
+    pub fn routes_of(&self, slice: SliceId) -> impl Iterator<Item = (RouteId, &Route)> {
+        self.iter().filter(move |(_, route)| route.slice.as_ref().is_some_and(|of| of.id == slice))
     }
 
     /// How many routes there are.

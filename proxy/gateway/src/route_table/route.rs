@@ -7,7 +7,7 @@ use pingora::{Error, ErrorType, Result, upstreams::peer::PeerOptions};
 
 use super::{
     condition::Conditions, header_edits::HeaderEdits, host::HostPattern, key::KeySource, rewrite::Rewrite,
-    template::Template,
+    slice::RouteSlice, template::Template,
 };
 use crate::{only_candidate::OnlyCandidateSource, resilience::Resilience};
 
@@ -112,6 +112,8 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// Whether its settings let it be shadowed.
     pub shadowed: bool,
+    /// The slice that it reads and writes.
+    pub slice: Option<RouteSlice>,
 }
 
 /// A route's own limits; what is `None` is as for every route.
@@ -174,6 +176,7 @@ impl Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             shadowed: false,
+            slice: None,
         }
     }
 }

@@ -24,7 +24,7 @@ use super::{
     budget::Pool,
     exchange::{Allowance, Message, exchange},
     outcome::Dropped,
-    tee::Received,
+    received::Received,
 };
 use crate::{metrics::names, upstream::Upstream};
 

@@ -17,7 +17,7 @@ use pingora::{
 use super::{
     budget::{Buffer, Full, Pool, header_bytes},
     outcome::Dropped,
-    tee::{Head, Received, declared_length, is_event_stream},
+    received::{Head, Received, declared_length, is_event_stream},
 };
 
 /// What an answer may cost.

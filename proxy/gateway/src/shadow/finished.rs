@@ -11,8 +11,8 @@ use pingora::http::RequestHeader;
 use telemetry::TraceContext;
 
 use super::{
-    ShadowedRoute,
     outcome::Outcome,
+    shadowed_route::ShadowedRoute,
     store::{Evidence, Mismatch, Mismatches},
 };
 use crate::decision::Side;

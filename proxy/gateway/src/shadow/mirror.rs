@@ -7,19 +7,21 @@ use std::{
 };
 
 use ::dry_run::REQUEST_HEADER;
-use comparison::{Shape, compare};
+use comparison::{Answer, Shape, compare};
 use telemetry::{TRACEPARENT, TraceContext};
 
 use super::{
-    ShadowedRoute, Shared,
+    Shared,
     budget::{Body, Share},
     dry_run,
     exchange::{Allowance, Message, exchange, for_http1},
     finished::Finished,
     metrics::Pending,
     outcome::{Dropped, Outcome},
+    received::Received,
     sampling::Manner,
-    tee::{Copied, Received},
+    shadowed_route::ShadowedRoute,
+    tee::Copied,
 };
 use crate::{decision::Side, forwarding::SHADOW, route_table::UpstreamId};
 
@@ -36,7 +38,7 @@ pub(super) struct Job {
 }
 
 /// A copy that may be sent, more than once.
-struct Copy {
+struct CopiedRequest {
     message: Message,
     manner: Manner,
     /// Keeps the message's part of the budget.
@@ -48,16 +50,16 @@ impl Job {
         let Self { route, served_by, copied, trace, pending, places } = self;
         let other_side = served_by.other();
         let served = copied.served;
-        let mut copy = match Copy::new(copied.manner, copied.request, copied.body) {
+        let mut copy = match CopiedRequest::new(copied.manner, copied.request, copied.body) {
             Ok(copy) => copy,
             Err(error) => {
                 tracing::error!(route = %route.name, %error, "a request cannot be copied");
                 return pending.settle(Outcome::Dropped(Dropped::Failed));
             }
         };
-        let shape = route.shape_of.as_ref().map(|template| {
+        let shape = route.wants_shapes.then(|| {
             let Message { head, body } = &copy.message;
-            Shape::new(head.method.as_str(), template, head.uri.query(), Some(body))
+            Shape::new(head.method.as_str(), &route.template, head.uri.query(), Some(body))
         });
         if let Some(shape) = &shape {
             shared.judge.copied(route.id, shape);
@@ -65,7 +67,7 @@ impl Job {
         let span = trace.child();
         let to = route.upstream(other_side);
         let sent = copy.send(&shared, &route, to, span).await;
-        route.rests[other_side.index()].ended(&sent, Instant::now());
+        route.rest(other_side).ended(copied.ticket, &sent, Instant::now());
         let other = match sent {
             Ok(other) => other,
             Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
@@ -76,23 +78,10 @@ impl Job {
             Side::Legacy => (&served, &other),
             Side::Candidate => (&other, &served),
         };
+        let answers = [legacy.answer(), candidate.answer()];
         // A defect in comparing must cost one outcome, and nothing else.
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let masks = route.noise.masks(SystemTime::now());
-            let rules = route.rules_now(&shared.control.snapshot());
-            let comparison = compare(&rules, &masks, &legacy.answer(), &candidate.answer());
-            let Message { head, body } = &copy.message;
-            let finished = Finished {
-                route: &route,
-                rules: &rules,
-                served_by,
-                request: (head, body),
-                answers: [legacy.answer(), candidate.answer()],
-                comparison: &comparison,
-                spans: [trace, span],
-            };
-            finished.hand_on(&shared.mismatches)
-        }));
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| copy.compare(&shared, &route, served_by, answers, [trace, span])));
         let outcome = outcome.unwrap_or(Outcome::Dropped(Dropped::Failed));
         if let Some(different) = outcome.differed() {
             shared.judge.compared(route.id, shape.as_ref(), different);
@@ -105,11 +94,29 @@ impl Job {
     }
 }
 
-impl Copy {
+impl CopiedRequest {
     fn new(manner: Manner, head: pingora::http::RequestHeader, body: Body) -> pingora::Result<Self> {
         let mut head = for_http1(head, body.bytes().len())?;
         head.insert_header(SHADOW, "1")?;
         Ok(Self { message: Message { head, body: body.bytes().clone() }, manner, _body: body })
+    }
+
+    /// Compares the answers of legacy and the candidate, and hands on what came of it.
+    fn compare(
+        &self,
+        shared: &Shared,
+        route: &ShadowedRoute,
+        served_by: Side,
+        answers: [Answer<'_>; 2],
+        spans: [TraceContext; 2],
+    ) -> Outcome {
+        let masks = route.noise.masks(SystemTime::now());
+        let rules = route.rules_now(&shared.control.snapshot());
+        let comparison = compare(&rules, &masks, &answers[0], &answers[1]);
+        let Message { head, body } = &self.message;
+        let request = (head, body.as_ref());
+        let finished = Finished { route, rules: &rules, served_by, request, answers, comparison: &comparison, spans };
+        finished.hand_on(&shared.mismatches)
     }
 
     /// Asks legacy once more, and learns from the two answers what of them is noise.

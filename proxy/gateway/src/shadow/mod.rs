@@ -7,8 +7,9 @@
 //!
 //! Every request that a route with settings for shadowing decides about ends in exactly one [`Outcome`]. They are
 //! counted where `gateway_requests_total` is, at the request's end; a copy that is on its way has its outcome when
-//! it is back, and until then is in the gauge `gateway_shadow_in_flight`. So but for the instant of a request's end outcomes and gauge add up
-//! to the requests of the route. Requests that were refused before a side was chosen are in neither.
+//! it is back, and until then is in the gauge `gateway_shadow_in_flight`. So but for the instant of a request's end
+//! outcomes and gauge add up to the requests of the route. Requests that were refused before a side was chosen are in
+//! neither.
 //!
 //! A copy has the head that the serving upstream got: the same target, header edits, identity and `x-forwarded-…`,
 //! without what belongs to one connection. It differs in `x-shadow: 1`, in a `traceparent` with a span of its own,
@@ -24,9 +25,11 @@ mod mirror;
 mod noise;
 mod outbox;
 mod outcome;
+mod received;
 mod report;
 mod rest;
 mod sampling;
+mod shadowed_route;
 mod store;
 mod tee;
 mod workers;
@@ -41,7 +44,6 @@ use std::{
 };
 
 use ::dry_run::Key;
-use comparison::{NoiseSettings, Rules, RulesConfig};
 use pingora::connectors::{ConnectorOptions, http::Connector};
 use prometheus::Registry;
 use telemetry::TraceContext;
@@ -49,25 +51,22 @@ use telemetry::TraceContext;
 use crate::{
     config::{Config, shadowed_routes},
     control::Control,
-    decision::{RouteDecision, Side},
+    decision::RouteDecision,
     ramp::Judge,
     request_context::InFlightCount,
     rollout::Weight,
-    route_table::{RouteId, Sides, UpstreamId},
+    route_table::{RouteId, UpstreamId},
     run::RunError,
     upstream::Upstreams,
 };
 use budget::Pool;
 use dry_run::Agreement;
-use finished::MismatchLog;
-use metrics::{Families, Pending, RouteMetrics};
+use metrics::{Families, Pending};
 use mirror::Job;
-use noise::Noise;
 use outbox::Outbox;
 use outcome::{Dropped, Outcome};
-use rest::Rest;
 pub(crate) use sampling::Asked;
-use sampling::Sampling;
+use shadowed_route::ShadowedRoute;
 use store::Mismatches;
 pub(crate) use store::StoreError as MismatchStoreError;
 pub(crate) use tee::Shadowing;
@@ -106,29 +105,6 @@ struct ReceivingSide {
     agreement: Arc<Agreement>,
 }
 
-/// One route that can be shadowed.
-struct ShadowedRoute {
-    id: RouteId,
-    /// Its path template, where the guard wants shapes of requests.
-    shape_of: Option<String>,
-    name: String,
-    legacy: UpstreamId,
-    candidate: UpstreamId,
-    sampling: Sampling,
-    body_limit: usize,
-    timeout: Duration,
-    /// Of the path.
-    template: String,
-    rules: Rules,
-    /// What `rules` was made of.
-    rules_config: RulesConfig,
-    noise: Noise,
-    mismatches: MismatchLog,
-    metrics: Arc<RouteMetrics>,
-    /// Of legacy and the candidate, as sides that get copies.
-    rests: [Rest; 2],
-}
-
 /// How a request of a shadowed route ended.
 pub(crate) struct Ended {
     pub(crate) route: RouteId,
@@ -145,15 +121,6 @@ pub(crate) enum Spoilt {
     NotServed,
     /// The client went away before the end.
     ClientGone,
-}
-
-impl ShadowedRoute {
-    fn upstream(&self, side: Side) -> UpstreamId {
-        match side {
-            Side::Legacy => self.legacy,
-            Side::Candidate => self.candidate,
-        }
-    }
 }
 
 impl Shadow {
@@ -176,27 +143,9 @@ impl Shadow {
         let families = Families::register(registry, &memory)?;
         let agreements = dry_run::Families::register(registry)?;
         let mismatches = Mismatches::start(&config.shadow.mismatches, &config.rollout.postgres, registry)?;
-        let (rest_after, rest) = (config.shadow.rest_after, config.shadow.rest.get());
         let routes = control.table().iter().map(|(id, route)| {
-            let Sides::Both { legacy, candidate, .. } = route.sides else { return None };
-            let config = settings.get(route.name.as_str())?;
-            Some(Arc::new(ShadowedRoute {
-                id,
-                shape_of: judge.wants_shapes(id).then(|| route.template.to_string()),
-                name: route.name.clone(),
-                legacy,
-                candidate,
-                sampling: Sampling::new(config, &route.salt),
-                body_limit: config.body_limit.as_usize(),
-                timeout: config.timeout.get(),
-                template: route.template.as_str().to_owned(),
-                rules: Rules::compile(&config.compare).ok()?,
-                rules_config: config.compare.clone(),
-                noise: Noise::new(NoiseSettings::default()),
-                mismatches: MismatchLog::default(),
-                metrics: Arc::new(families.of(&route.name)),
-                rests: [(); 2].map(|()| Rest::new(rest_after, rest, Instant::now())),
-            }))
+            let own = settings.get(route.name.as_str())?;
+            ShadowedRoute::new((id, route), own, &config.shadow, &judge, &families).map(Arc::new)
         });
         let routes: Box<[_]> = routes.collect();
         let places = |most: u32| Pool::new(usize::try_from(most).unwrap_or(usize::MAX));
@@ -253,14 +202,15 @@ impl Shadow {
         decision: RouteDecision,
     ) -> Option<Shadowing> {
         let shadowed = self.routes[route.index()].as_ref()?;
-        let receiving = shadowed.upstream(decision.side.other());
+        let other_side = decision.side.other();
+        let receiving = shadowed.upstream(other_side);
         let agreed = || self.shared.sides[receiving.index()].agreement.holds();
-        let rest = &shadowed.rests[decision.side.other().index()];
-        Some(match shadowed.sampling.decide(asked, share, agreed) {
-            Ok(_) if !rest.may_copy(Instant::now()) => Shadowing::Settled(Outcome::Dropped(Dropped::OtherResting)),
-            Ok(manner) => Shadowing::Copying(Box::new(Tee::new(manner, &self.shared.memory, shadowed.body_limit))),
-            Err(outcome) => Shadowing::Settled(outcome),
-        })
+        let begun = shadowed.sampling.decide(asked, share, agreed).and_then(|manner| {
+            let ticket =
+                shadowed.rest(other_side).ask(Instant::now()).ok_or(Outcome::Dropped(Dropped::OtherResting))?;
+            Ok(Tee::new(manner, ticket, &self.shared.memory, shadowed.body_limit))
+        });
+        Some(begun.map_or_else(Shadowing::Settled, |tee| Shadowing::Copying(Box::new(tee))))
     }
 
     /// Counts a request that has ended, or sends its copy. Never waits.

@@ -1,12 +1,12 @@
 //! What shadowing has found, for people: counters, masks, mismatches.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
-use comparison::{Kind, Mask, RuleConfig, Rules, RulesConfig};
+use comparison::{Kind, Mask, RuleConfig, RulesConfig};
 use serde::Serialize;
 
-use super::{Shadow, ShadowedRoute, outcome::Outcome, store::Mismatches};
+use super::{Shadow, outcome::Outcome, shadowed_route::ShadowedRoute, store::Mismatches};
 use crate::{
     rollout::{Snapshot, Weight},
     route_table::RouteId,
@@ -110,15 +110,6 @@ impl ShadowedRoute {
             ignored: snapshot.shadow_ignored(id).iter().map(ToString::to_string).collect(),
             noise: self.noise_report(),
         }
-    }
-
-    /// The rules by now: those of the settings, and what was asked to be ignored since.
-    pub(super) fn rules_now(&self, snapshot: &Snapshot) -> Cow<'_, Rules> {
-        let ignored = snapshot.shadow_ignored(self.id);
-        if ignored.is_empty() {
-            return Cow::Borrowed(&self.rules);
-        }
-        Cow::Owned(ignored.iter().cloned().fold(self.rules.clone(), Rules::ignoring))
     }
 
     fn noise_report(&self) -> NoiseReport {

@@ -1,60 +1,44 @@
 //! Leaves a side of a route alone for a moment that has no answer to be compared, copy after copy. Most of those cost
 //! a connection of their own, so such a side would cost more than one that answers.
 
-use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::outcome::Dropped;
+use crate::upstream::circuit::{CircuitSettings, Gate, Outcome, Ticket};
 
-/// Whether a side is left alone. A race between two copies may let one more or one less through.
-pub(super) struct Rest {
-    after: u32,
-    lasts: Duration,
-    born: Instant,
-    /// How many copies in a row have failed.
-    failures: AtomicU32,
-    /// Until when nothing is sent, in microseconds since `born`; 0 while nothing is wrong.
-    until_us: AtomicU64,
-}
+/// Whether a side is left alone: a circuit of its own, which knows nothing of the requests that the side serves.
+pub(super) struct Rest(Gate);
 
 impl Rest {
-    /// Rests for `lasts` once `after` copies in a row have failed.
+    /// Rests for `lasts`, or up to a fifth less by chance, once `after` copies in a row have failed. Then one copy
+    /// finds out whether all may be made again.
     pub(super) fn new(after: u32, lasts: Duration, now: Instant) -> Self {
-        Self { after, lasts, born: now, failures: AtomicU32::new(0), until_us: AtomicU64::new(0) }
+        let settings = CircuitSettings {
+            consecutive_failures: if lasts.is_zero() { 0 } else { after },
+            share: None,
+            open_for: lasts,
+            open_for_max: lasts,
+            trials: 1,
+        };
+        Self(Gate::new(settings, now))
     }
 
-    /// Whether a copy may be made now. After each rest one may, which finds out whether all may.
-    pub(super) fn may_copy(&self, now: Instant) -> bool {
-        let until = self.until_us.load(Ordering::Relaxed);
-        until == 0 || (self.us(now) >= until && self.begin(until, now))
+    /// Asks to make a copy now; nothing while the side is left alone. A ticket may be lost: where a copy is not sent
+    /// in the end, another one finds out a rest later.
+    pub(super) fn ask(&self, now: Instant) -> Option<Ticket> {
+        self.0.admit(now).ok()
     }
 
     /// Takes in how a copy ended.
-    pub(super) fn ended<T>(&self, how: &Result<T, Dropped>, now: Instant) {
-        match how {
+    pub(super) fn ended<T>(&self, ticket: Ticket, how: &Result<T, Dropped>, now: Instant) {
+        let outcome = match how {
+            Ok(_) => Outcome::Success,
             Err(Dropped::OtherUnavailable | Dropped::OtherBroken | Dropped::OtherTimeout | Dropped::OtherTooLarge) => {
-                if self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= self.after {
-                    self.begin(self.until_us.load(Ordering::Relaxed), now);
-                }
+                Outcome::Failure
             }
-            Err(_) => {}
-            Ok(_) if self.failures.load(Ordering::Relaxed) == 0 => {}
-            Ok(_) => {
-                self.failures.store(0, Ordering::Relaxed);
-                self.until_us.store(0, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn begin(&self, known: u64, now: Instant) -> bool {
-        let until = self.us(now + self.lasts).max(1);
-        self.until_us.compare_exchange(known, until, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    fn us(&self, at: Instant) -> u64 {
-        u64::try_from(at.duration_since(self.born).as_micros()).unwrap_or(u64::MAX)
+            Err(_) => Outcome::Unknown,
+        };
+        self.0.record(ticket, outcome, now, || true);
     }
 }
 
@@ -64,23 +48,32 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn may_copy(rest: &Rest, now: Instant) -> bool {
+        rest.ask(now).is_some()
+    }
+
+    /// One copy from its beginning to its end.
+    fn copy(rest: &Rest, how: Result<(), Dropped>, now: Instant) {
+        let ticket = rest.ask(now).expect("it may be made");
+        rest.ended(ticket, &how, now);
+    }
+
     #[test]
     fn a_side_that_fails_in_a_row_gets_one_copy_in_each_rest() {
         let begun = Instant::now();
         let rest = Rest::new(3, SECOND, begun);
         for _ in 0..2 {
-            rest.ended(&Err::<(), _>(Dropped::OtherBroken), begun);
-            assert!(rest.may_copy(begun));
+            copy(&rest, Err(Dropped::OtherBroken), begun);
+            assert!(may_copy(&rest, begun));
         }
-        rest.ended(&Err::<(), _>(Dropped::OtherUnavailable), begun);
-        assert!(!rest.may_copy(begun) && !rest.may_copy(begun + SECOND / 2));
-        assert!(rest.may_copy(begun + SECOND), "one finds out");
-        assert!(!rest.may_copy(begun + SECOND), "and only one");
-        rest.ended(&Err::<(), _>(Dropped::OtherBroken), begun + SECOND);
-        assert!(!rest.may_copy(begun + SECOND * 3 / 2));
-        assert!(rest.may_copy(begun + SECOND * 2));
-        rest.ended(&Ok(()), begun + SECOND * 2);
-        assert!(rest.may_copy(begun + SECOND * 2) && rest.may_copy(begun + SECOND * 2));
+        copy(&rest, Err(Dropped::OtherUnavailable), begun);
+        assert!(!may_copy(&rest, begun) && !may_copy(&rest, begun + SECOND / 2));
+        let first = rest.ask(begun + SECOND).expect("one finds out");
+        assert!(!may_copy(&rest, begun + SECOND), "and only one");
+        rest.ended(first, &Err::<(), _>(Dropped::OtherBroken), begun + SECOND);
+        assert!(!may_copy(&rest, begun + SECOND * 3 / 2));
+        copy(&rest, Ok(()), begun + SECOND * 2);
+        assert!(may_copy(&rest, begun + SECOND * 2) && may_copy(&rest, begun + SECOND * 2));
     }
 
     #[test]
@@ -88,13 +81,32 @@ mod tests {
         let begun = Instant::now();
         let rest = Rest::new(2, SECOND, begun);
         for _ in 0..5 {
-            rest.ended(&Err::<(), _>(Dropped::Memory), begun);
+            copy(&rest, Err(Dropped::Memory), begun);
         }
-        rest.ended(&Err::<(), _>(Dropped::OtherTooLarge), begun);
-        rest.ended(&Ok(()), begun);
-        rest.ended(&Err::<(), _>(Dropped::OtherTimeout), begun);
-        assert!(rest.may_copy(begun));
-        rest.ended(&Err::<(), _>(Dropped::OtherTooLarge), begun);
-        assert!(!rest.may_copy(begun));
+        copy(&rest, Err(Dropped::OtherTooLarge), begun);
+        copy(&rest, Ok(()), begun);
+        copy(&rest, Err(Dropped::OtherTimeout), begun);
+        assert!(may_copy(&rest, begun));
+        copy(&rest, Err(Dropped::OtherTooLarge), begun);
+        assert!(!may_copy(&rest, begun));
+    }
+
+    #[test]
+    fn one_copy_finds_out_a_rest_after_another_was_lost() {
+        let begun = Instant::now();
+        let rest = Rest::new(1, SECOND, begun);
+        copy(&rest, Err(Dropped::OtherBroken), begun);
+        assert!(may_copy(&rest, begun + SECOND), "it is not sent in the end");
+        assert!(!may_copy(&rest, begun + SECOND * 3 / 2));
+        copy(&rest, Ok(()), begun + SECOND * 2);
+        assert!(may_copy(&rest, begun + SECOND * 2) && may_copy(&rest, begun + SECOND * 2));
+    }
+
+    #[test]
+    fn a_side_is_never_left_alone_for_no_time() {
+        let begun = Instant::now();
+        let rest = Rest::new(1, Duration::ZERO, begun);
+        copy(&rest, Err(Dropped::OtherBroken), begun);
+        assert!(may_copy(&rest, begun) && may_copy(&rest, begun));
     }
 }

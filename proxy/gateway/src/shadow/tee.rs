@@ -4,14 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::{
     budget::{Body, Buffer, Full, Pool, header_bytes},
     outcome::{Dropped, Outcome},
+    received::{Head, Received, declared_length, is_event_stream},
     sampling::Manner,
 };
+use crate::upstream::circuit::Ticket;
 
 /// What shadowing does with one request.
 pub(crate) enum Shadowing {
@@ -23,7 +25,9 @@ pub(crate) enum Shadowing {
 
 /// The copy of a request and its answer, as far as they have passed.
 pub(crate) struct Tee {
-    pub(super) manner: Manner,
+    manner: Manner,
+    /// Of the other side's rest.
+    ticket: Ticket,
     memory: Arc<Pool>,
     limit: usize,
     request: Option<(RequestHeader, Buffer)>,
@@ -32,38 +36,19 @@ pub(crate) struct Tee {
     asked: bool,
 }
 
-/// The header of an answer.
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    /// From choosing the address to this.
-    pub(crate) latency: Duration,
-}
-
-impl Received {
-    /// As it is compared.
-    pub(crate) fn answer(&self) -> comparison::Answer<'_> {
-        comparison::Answer { status: self.head.status.as_u16(), headers: &self.head.headers, body: self.body.bytes() }
-    }
-}
-
 /// A request and the answer that was served, both to their end.
 pub(crate) struct Copied {
     pub(crate) manner: Manner,
+    /// Of the other side's rest.
+    pub(crate) ticket: Ticket,
     pub(crate) request: RequestHeader,
     pub(crate) body: Body,
     pub(crate) served: Received,
 }
 
-/// An answer to its end.
-pub(crate) struct Received {
-    pub(crate) head: Head,
-    pub(crate) body: Body,
-}
-
 impl Tee {
-    pub(super) fn new(manner: Manner, memory: &Arc<Pool>, limit: usize) -> Self {
-        Self { manner, memory: memory.clone(), limit, request: None, answer: None, asked: false }
+    pub(super) fn new(manner: Manner, ticket: Ticket, memory: &Arc<Pool>, limit: usize) -> Self {
+        Self { manner, ticket, memory: memory.clone(), limit, request: None, answer: None, asked: false }
     }
 
     fn request_head(&mut self, head: &RequestHeader) -> Result<(), Dropped> {
@@ -108,7 +93,7 @@ impl Tee {
             return Err(Dropped::RequestUnread);
         }
         let served = Received { head, body: answer.finish() };
-        Ok(Copied { manner: self.manner, request, body: body.finish(), served })
+        Ok(Copied { manner: self.manner, ticket: self.ticket, request, body: body.finish(), served })
     }
 }
 
@@ -177,17 +162,6 @@ fn dropped(full: Full, too_large: Dropped) -> Dropped {
     }
 }
 
-/// The length that a body is said to have.
-pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether an answer ends only when somebody has heard enough.
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    content_type.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +169,7 @@ mod tests {
     const LIMIT: usize = 1_000;
 
     fn copying(memory: &Arc<Pool>) -> Shadowing {
-        Shadowing::Copying(Box::new(Tee::new(Manner::Plain, memory, LIMIT)))
+        Shadowing::Copying(Box::new(Tee::new(Manner::Plain, Ticket::VOID, memory, LIMIT)))
     }
 
     fn request() -> RequestHeader {

@@ -9,7 +9,7 @@ mod address;
 mod attempt;
 mod balance;
 mod capacity;
-mod circuit;
+pub(crate) mod circuit;
 mod handshake;
 mod health;
 mod metrics;

@@ -58,13 +58,13 @@ pub(crate) struct LimitChanged {
 
 impl Admin<'_> {
     pub(crate) async fn pin(&self, pin: &PinArguments) -> anyhow::Result<PinChanged> {
-        let mut body = noted_for(pin.expect, &pin.note);
+        let mut body = noted_for(&pin.terms);
         body["side"] = json!(pin.side.as_str());
         self.call(Method::PUT, &["routes", &pin.route, "pins", &pin.key], Some(body)).await
     }
 
     pub(crate) async fn unpin(&self, pin: &UnpinArguments) -> anyhow::Result<PinChanged> {
-        let body = noted_for(pin.expect, &pin.note);
+        let body = noted_for(&pin.terms);
         self.call(Method::DELETE, &["routes", &pin.route, "pins", &pin.key], Some(body)).await
     }
 
@@ -76,7 +76,7 @@ impl Admin<'_> {
     pub(crate) async fn set_limit(&self, limit: &LimitArguments) -> anyhow::Result<LimitChanged> {
         let mut path = vec!["limits", limit.policy.as_str()];
         path.extend(limit.key.iter().flat_map(|key| ["overrides", key.as_str()]));
-        let mut body = noted_for(limit.expect, &limit.note);
+        let mut body = noted_for(&limit.terms);
         let Some(rate) = &limit.rate else { return self.call(Method::DELETE, &path, Some(body)).await };
         body["rate"] = json!(rate);
         if let Some(burst) = limit.burst {

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, noted_for};
-use crate::arguments::Note;
+use crate::arguments::ChangeTerms;
 
 /// `GET /api/v1/ramps`
 #[derive(Debug, Deserialize, Serialize)]
@@ -110,13 +110,7 @@ impl Admin<'_> {
         self.call(Method::GET, &["ramps"], None).await
     }
 
-    pub(crate) async fn ramp(
-        &self,
-        route: &str,
-        command: &str,
-        expect: Option<u64>,
-        note: &Note,
-    ) -> anyhow::Result<Moved> {
-        self.call(Method::POST, &["routes", route, "ramp", command], Some(noted_for(expect, note))).await
+    pub(crate) async fn ramp(&self, route: &str, command: &str, terms: &ChangeTerms) -> anyhow::Result<Moved> {
+        self.call(Method::POST, &["routes", route, "ramp", command], Some(noted_for(terms))).await
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Admin, noted, noted_for};
-use crate::arguments::Note;
+use crate::arguments::{ChangeTerms, Note};
 
 /// `POST /api/v1/rollout/plan`
 #[derive(Debug, Deserialize, Serialize)]
@@ -153,8 +153,8 @@ impl Admin<'_> {
         self.call(Method::POST, &["rollout", "plan"], Some(json!({ "document": document }))).await
     }
 
-    pub(crate) async fn apply(&self, document: &str, expect: u64, note: &Note) -> anyhow::Result<Changed> {
-        let mut body = noted_for(Some(expect), note);
+    pub(crate) async fn apply(&self, document: &str, terms: &ChangeTerms) -> anyhow::Result<Changed> {
+        let mut body = noted_for(terms);
         body["document"] = json!(document);
         self.call(Method::PUT, &["rollout"], Some(body)).await
     }

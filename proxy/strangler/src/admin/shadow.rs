@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Admin, noted, noted_for};
-use crate::arguments::Note;
+use crate::arguments::{ChangeTerms, Note};
 
 /// `PUT /api/v1/routes/{name}/shadow`
 #[derive(Debug, Deserialize, Serialize)]
@@ -164,10 +164,9 @@ impl Admin<'_> {
         &self,
         route: &str,
         percent: f64,
-        expect: Option<u64>,
-        note: &Note,
+        terms: &ChangeTerms,
     ) -> anyhow::Result<ShadowChanged> {
-        let mut body = noted_for(expect, note);
+        let mut body = noted_for(terms);
         body["percent"] = json!(percent);
         self.call(Method::PUT, &["routes", route, "shadow"], Some(body)).await
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::Note;
+use super::ChangeTerms;
 
 /// One of the two sides of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,11 +31,8 @@ pub(crate) struct PinArguments {
     /// The side that serves it
     #[arg(value_enum)]
     pub(crate) side: Side,
-    /// Refuse unless this revision is the last one
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }
 
 #[derive(Debug, Args)]
@@ -44,11 +41,8 @@ pub(crate) struct UnpinArguments {
     pub(crate) route: String,
     /// The key
     pub(crate) key: String,
-    /// Refuse unless this revision is the last one
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }
 
 #[derive(Debug, Args)]
@@ -68,9 +62,6 @@ pub(crate) struct LimitArguments {
     /// Back to what is configured; with --key, back to what the policy allows to all
     #[arg(long)]
     pub(crate) reset: bool,
-    /// Refuse unless this revision is the last one
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }

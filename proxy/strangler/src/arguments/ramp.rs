@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Note;
+use super::ChangeTerms;
 
 /// What to do with a ramp.
 #[derive(Debug, Subcommand)]
@@ -30,9 +30,6 @@ pub(crate) enum RampCommand {
 pub(crate) struct RampArguments {
     /// Name of the route
     pub(crate) route: String,
-    /// Refuse unless this revision is the last one
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }

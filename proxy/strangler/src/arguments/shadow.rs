@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Note, percent};
+use super::{ChangeTerms, Note, percent};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShadowCommand {
@@ -55,11 +55,8 @@ pub(crate) struct ShadowArguments {
     /// Share that is copied, in percent: 0 to 100, at most two decimals
     #[arg(value_parser = percent)]
     pub(crate) percent: f64,
-    /// Refuse unless this revision is the last one
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) expect: Option<u64>,
     #[command(flatten)]
-    pub(crate) note: Note,
+    pub(crate) terms: ChangeTerms,
 }
 
 /// Which test case, against whom.

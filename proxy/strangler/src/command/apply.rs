@@ -20,10 +20,11 @@ pub(crate) async fn run(connection: &Connection, change: ApplyArguments, output:
     let admin = Admin::new(connection)?;
     let plan = admin.plan(&text).await.map_err(|error| shown(error, &change.file, &text))?;
     output.progress(&described(&plan));
-    let expect = change.expect.unwrap_or(plan.revision);
+    let mut terms = change.terms;
+    let expect = *terms.expect.get_or_insert(plan.revision);
     let changed = match unchanged(&plan, expect) {
         Some(unchanged) => unchanged,
-        None => admin.apply(&text, expect, &change.note).await.map_err(|error| shown(error, &change.file, &text))?,
+        None => admin.apply(&text, &terms).await.map_err(|error| shown(error, &change.file, &text))?,
     };
     output.result(&changed, || match changed.changed {
         true => format!("in force: {} changes, revision {}", changed.changes.len(), changed.revision),

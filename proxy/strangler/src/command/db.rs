@@ -1,17 +1,35 @@
-//! `strangler db`: the candidate's views over the monolith's tables.
+//! `strangler db`: the candidate's views over the monolith's tables, and its own tables.
 
-use std::{fs, process::ExitCode};
+mod copy;
+mod cutover;
+mod inspect;
+mod metrics;
+mod retire;
+mod streams;
+mod sync;
+mod validate;
+mod verify;
+
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
+pub(crate) use copy::copy;
+pub(crate) use cutover::{complete, cutover};
+pub(crate) use inspect::inspect;
 use migration::{
     Mapping,
     shared::{self, Patience, Plan},
 };
+pub(crate) use retire::retire;
 use serde_json::json;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+pub(crate) use streams::{quarantine, stream_status};
+pub(crate) use sync::sync;
+pub(crate) use validate::validate;
+pub(crate) use verify::verify;
 
 use crate::{
-    arguments::DbTarget,
+    arguments::{DbTarget, SliceTarget},
     output::{Output, Refused},
 };
 
@@ -53,22 +71,49 @@ async fn carry_out(pool: &PgPool, plan: &Plan, output: &Output) -> anyhow::Resul
 }
 
 async fn open(target: &DbTarget) -> anyhow::Result<(PgPool, Mapping)> {
-    let file = &target.mapping;
+    let mapping = read_mapping(&target.mapping)?;
+    Ok((connect(&MONOLITH, target.database_url_file.as_deref()).await?, mapping))
+}
+
+/// Both databases of a slice, the monolith's first.
+async fn open_both(target: &SliceTarget) -> anyhow::Result<(PgPool, PgPool, Mapping)> {
+    let mapping = read_mapping(&target.source.mapping)?;
+    let source = connect(&MONOLITH, target.source.database_url_file.as_deref()).await?;
+    Ok((source, connect(&CANDIDATE, target.target_url_file.as_deref()).await?, mapping))
+}
+
+fn read_mapping(file: &Path) -> anyhow::Result<Mapping> {
     let text = fs::read_to_string(file).map_err(|error| Refused(format!("cannot read {}: {error}", file.display())))?;
-    let mapping = Mapping::from_toml(&file.display().to_string(), &text)
-        .map_err(|problems| Refused(format!("the mapping is not valid\n{problems}")))?;
-    let url = match &target.database_url_file {
+    Mapping::from_toml(&file.display().to_string(), &text)
+        .map_err(|problems| Refused(format!("the mapping is not valid\n{problems}")).into())
+}
+
+/// A database, and where its address may stand.
+struct Place {
+    name: &'static str,
+    option: &'static str,
+    variable: &'static str,
+}
+
+const MONOLITH: Place = Place { name: "database", option: "--database-url-file", variable: "STRANGLER_DATABASE_URL" };
+const CANDIDATE: Place =
+    Place { name: "candidate's database", option: "--target-url-file", variable: "STRANGLER_TARGET_URL" };
+
+async fn connect(place: &Place, file: Option<&Path>) -> anyhow::Result<PgPool> {
+    let Place { name, option, variable } = place;
+    let url = match file {
         Some(file) => fs::read_to_string(file)
-            .with_context(|| format!("cannot read the database's address from {}", file.display()))?,
-        None => std::env::var("STRANGLER_DATABASE_URL").map_err(|_| {
-            Refused("no database: name a file with --database-url-file, or set STRANGLER_DATABASE_URL".to_owned())
-        })?,
+            .with_context(|| format!("cannot read the {name}'s address from {}", file.display()))?,
+        None => std::env::var(variable)
+            .map_err(|_| Refused(format!("no {name}: name a file with {option}, or set {variable}")))?,
     };
     // The error of a bad address may quote it, with its password.
     let options = url.trim().parse().map_err(|_| {
-        Refused("the database's address is not of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())
+        Refused(format!("the {name}'s address is not of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE"))
     })?;
-    let pool =
-        PgPoolOptions::new().max_connections(2).connect_with(options).await.context("cannot reach the database")?;
-    Ok((pool, mapping))
+    PgPoolOptions::new()
+        .max_connections(8)
+        .connect_with(options)
+        .await
+        .with_context(|| format!("cannot reach the {name}"))
 }

@@ -15,6 +15,7 @@ pub(crate) mod ramp;
 pub(crate) mod rollback;
 pub(crate) mod routes;
 pub(crate) mod shadow;
+pub(crate) mod slices;
 pub(crate) mod status;
 pub(crate) mod undo;
 pub(crate) mod upgrade;

@@ -23,8 +23,8 @@ pub(crate) async fn run(connection: &Connection, command: RampCommand, output: &
         RampCommand::Promote(target) => ("promote", target),
         RampCommand::Abort(target) => ("abort", target),
     };
-    let RampArguments { route, expect, note } = target;
-    let moved = Admin::new(connection)?.ramp(&route, word, expect, &note).await?;
+    let RampArguments { route, terms } = target;
+    let moved = Admin::new(connection)?.ramp(&route, word, &terms).await?;
     output.result(&moved, || {
         let stand = &moved.ramp;
         format!(

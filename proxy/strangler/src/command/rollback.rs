@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::percent;
 use crate::{
-    admin::{Admin, RouteRolledBack},
+    admin::{Admin, RouteRolledBack, Staying},
     arguments::RollbackArguments,
     connection::Connection,
     output::Output,
@@ -18,7 +18,7 @@ pub(crate) async fn run(
     target: RollbackArguments,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let done = Admin::new(connection)?.roll_back(target.route.as_deref(), target.expect, &target.note).await?;
+    let done = Admin::new(connection)?.roll_back(target.route.as_deref(), &target.terms).await?;
     output.result(&done, || {
         let mut lines: Vec<String> = done
             .routes
@@ -26,7 +26,13 @@ pub(crate) async fn run(
             .map(|route| format!("{}: {} -> 0 %, epoch {}", route.route, percent(route.from_percent), route.epoch))
             .collect();
         lines.extend(done.routes.iter().filter_map(cannot_serve));
-        lines.push("all on legacy: no new request goes to the candidate of these routes".to_owned());
+        if !done.routes.is_empty() {
+            lines.push("all on legacy: no new request goes to the candidate of these routes".to_owned());
+        }
+        lines.extend(done.staying.iter().map(|staying| {
+            let Staying { route, slice } = staying;
+            format!("{route}: stays, the rows of slice `{slice}` are the candidate's; `strangler db rollback {slice}` takes both back")
+        }));
         lines.extend(done.set_aside.iter().map(|file| format!("the rollout file was broken; it is kept as {file}")));
         lines.join("\n")
     })?;

@@ -6,8 +6,7 @@ use super::percent;
 use crate::{admin::Admin, arguments::WeightArguments, connection::Connection, output::Output};
 
 pub(crate) async fn run(connection: &Connection, change: WeightArguments, output: &Output) -> anyhow::Result<ExitCode> {
-    let changed =
-        Admin::new(connection)?.set_weight(&change.route, change.percent, change.expect, &change.note).await?;
+    let changed = Admin::new(connection)?.set_weight(&change.route, change.percent, &change.terms).await?;
     output.result(&changed, || {
         let (from, to) = (percent(changed.from_percent), percent(changed.to_percent));
         if changed.from_percent == changed.to_percent {

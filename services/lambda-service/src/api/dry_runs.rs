@@ -52,12 +52,17 @@ pub async fn guard<E: Executor>(State(api): State<Arc<Api<E>>>, request: Request
     }
     let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
     if !(parts.method.is_safe() || route.is_some_and(|route| DRY_ROUTES.contains(&route))) {
-        let message = "this route cannot be carried out without effect, and was not carried out";
-        return refused(StatusCode::UNPROCESSABLE_ENTITY, "dry_run_not_supported", message);
+        return not_supported();
     }
     parts.extensions.insert(IsDryRun);
     let answer = next.run(Request::from_parts(parts, Body::from(body))).await;
     with_proof(answer, &dry_runs.verifier.prove(&verified))
+}
+
+/// What would leave a trace is not done.
+pub fn not_supported() -> Response {
+    let message = "this request cannot be carried out without effect, and was not carried out";
+    refused(StatusCode::UNPROCESSABLE_ENTITY, "dry_run_not_supported", message)
 }
 
 /// A handshake that carries no header asks for nothing.

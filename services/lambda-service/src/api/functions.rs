@@ -47,7 +47,7 @@ fn new_function(wanted: CreateFunction, code_key: String, now: DateTime<Utc>) ->
     Function {
         id: FunctionId::generate(),
         name: wanted.name,
-        runtime: wanted.runtime,
+        runtime: wanted.runtime.into(),
         handler: wanted.handler,
         code_key,
         timeout_s: i32::try_from(wanted.timeout_s).expect("the contract's limit is 900"),
@@ -115,10 +115,15 @@ pub async fn delete<E: Executor>(
     if !deleted.map_err(|error| Refusal::store(&error, ContractError::DeleteFailed))? {
         return Err(ContractError::NotFound(id).into());
     }
+    stop_workers(&api, function_id);
+    tracing::info!(%function_id, "function deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// None of a deleted function's workers takes another call.
+pub fn stop_workers<E: Executor>(api: &Api<E>, function_id: FunctionId) {
     api.invoker.pool.evict(function_id);
     if let Some(dry_runs) = &api.dry_runs {
         dry_runs.pool.evict(function_id);
     }
-    tracing::info!(%function_id, "function deleted");
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -6,14 +6,16 @@ use axum::{
     Extension, Json,
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
 };
 use domain::contract::{ContractError, ExecutionList, InvokeResponse};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Api,
-    dry_runs::IsDryRun,
+    Api, async_calls,
+    dry_runs::{self, IsDryRun},
     refusal::{self, Refusal},
 };
 use crate::executor::Executor;
@@ -24,14 +26,31 @@ pub async fn invoke<E: Executor>(
     State(api): State<Arc<Api<E>>>,
     Path(id): Path<String>,
     dry: Option<Extension<IsDryRun>>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<InvokeResponse>, Refusal> {
+) -> Result<Response, Refusal> {
     let body = refusal::body(body, api.body_limit_bytes)?;
     let event = if body.is_empty() { Bytes::from_static(EMPTY_EVENT) } else { body };
     // Looked at, not taken apart: the function gets the bytes as they came.
     serde_json::from_slice::<IgnoredAny>(&event)
         .map_err(|error| ContractError::InvalidRequest(format!("the event is not JSON: {error}")))?;
-    run(&api, id, event, dry.is_some()).await
+    call(&api, id, event, &headers, dry.is_some()).await
+}
+
+/// Makes a call, or accepts it to be made later.
+async fn call<E: Executor>(
+    api: &Api<E>,
+    id: String,
+    event: Bytes,
+    headers: &HeaderMap,
+    dry: bool,
+) -> Result<Response, Refusal> {
+    match (async_calls::is_wanted(headers)?, dry) {
+        (false, _) => run(api, id, event, dry).await.map(IntoResponse::into_response),
+        (true, false) => async_calls::accept(api, &id, headers, &event).await,
+        // What is made later leaves a trace in any case.
+        (true, true) => Ok(dry_runs::not_supported()),
+    }
 }
 
 /// The body of `POST /invoke`.
@@ -46,15 +65,16 @@ struct NamedInvocation<'a> {
 pub async fn invoke_named<E: Executor>(
     State(api): State<Arc<Api<E>>>,
     dry: Option<Extension<IsDryRun>>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<InvokeResponse>, Refusal> {
+) -> Result<Response, Refusal> {
     let body = refusal::body(body, api.body_limit_bytes)?;
-    let call: NamedInvocation<'_> = serde_json::from_slice(&body).map_err(|error| {
+    let named: NamedInvocation<'_> = serde_json::from_slice(&body).map_err(|error| {
         ContractError::InvalidRequest(format!("the body is not `{{\"function_id\", \"payload\"}}` as JSON: {error}"))
     })?;
     let event =
-        call.payload.map_or(Bytes::from_static(EMPTY_EVENT), |payload| body.slice_ref(payload.get().as_bytes()));
-    run(&api, call.function_id.clone(), event, dry.is_some()).await
+        named.payload.map_or(Bytes::from_static(EMPTY_EVENT), |payload| body.slice_ref(payload.get().as_bytes()));
+    call(&api, named.function_id.clone(), event, &headers, dry.is_some()).await
 }
 
 #[tracing::instrument(name = "invoke", skip_all, fields(function_id = %id, execution_id))]

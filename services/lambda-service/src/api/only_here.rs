@@ -25,9 +25,9 @@ pub struct OnlyHere {
     count: i64,
 }
 
-/// Functions whose runtime the monolith does not know.
+/// Functions whose runtime the monolith does not know, and those that are packages.
 pub async fn list<E: Executor>(State(api): State<Arc<Api<E>>>) -> Result<Json<OnlyHere>, Refusal> {
-    let listed = api.invoker.store.functions_in_other_runtimes(&api.legacy_runtimes, LISTED).await;
+    let listed = api.invoker.store.functions_only_here(&api.legacy_runtimes, LISTED).await;
     let (ids, count) = listed.map_err(|error| Refusal::store(&error, ContractError::GetFailed))?;
     Ok(Json(OnlyHere { keys: ids.iter().map(ToString::to_string).collect(), count }))
 }

@@ -10,8 +10,8 @@ use axum::{
 use domain::contract::ContractError;
 
 use crate::{
-    code::CodeError, executor::StartError, invocation::InvokeError, pool::AcquireError, recorder::RecordError,
-    store::StoreError,
+    code::CodeError, events::IntakeError, executor::StartError, invocation::InvokeError, pool::AcquireError,
+    recorder::RecordError, store::StoreError,
 };
 
 /// When a refused client may try again, in seconds.
@@ -34,7 +34,9 @@ impl Refusal {
         let answer = match error {
             StoreError::Unavailable(_) => ContractError::Unavailable,
             StoreError::NameTaken(name) => ContractError::FunctionExists(name.clone()),
-            StoreError::Unreadable(_) | StoreError::Refused(_) => otherwise,
+            StoreError::Taken | StoreError::NoSuchFunction | StoreError::Unreadable(_) | StoreError::Refused(_) => {
+                otherwise
+            }
         };
         Self::caused(answer, error)
     }
@@ -42,10 +44,18 @@ impl Refusal {
     /// The code could not be stored.
     pub fn code(error: &CodeError, otherwise: ContractError) -> Self {
         let answer = match error {
-            CodeError::Unavailable(_) => ContractError::Unavailable,
-            CodeError::Missing(_) | CodeError::Damaged(_) => otherwise,
+            CodeError::Unavailable(_) | CodeError::Disk(_) | CodeError::NoRoom { .. } => ContractError::Unavailable,
+            CodeError::Missing(_) | CodeError::Damaged(_) | CodeError::OutOfReach(_) => otherwise,
         };
         Self::caused(answer, error)
+    }
+
+    /// An asynchronous call was not accepted.
+    pub fn intake(error: &IntakeError) -> Self {
+        match error {
+            IntakeError::Store(error) => Self::store(error, ContractError::InvokeFailed),
+            IntakeError::Full(_) => Self::caused(ContractError::Unavailable, error),
+        }
     }
 
     /// The history could not be brought up to date.
@@ -61,7 +71,10 @@ impl Refusal {
             InvokeError::Record(RecordError::Full | RecordError::NotDurable)
             | InvokeError::Worker(
                 AcquireError::Closed
-                | AcquireError::Start(StartError::NotReady | StartError::Code(CodeError::Unavailable(_))),
+                | AcquireError::Start(
+                    StartError::NotReady
+                    | StartError::Code(CodeError::Unavailable(_) | CodeError::Disk(_) | CodeError::NoRoom { .. }),
+                ),
             ) => ContractError::Unavailable,
             InvokeError::Worker(AcquireError::Saturated) => ContractError::TooManyRequests(id.to_owned()),
             InvokeError::Worker(AcquireError::Start(

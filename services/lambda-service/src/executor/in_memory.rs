@@ -76,6 +76,7 @@ impl Worker for InMemoryWorker {
             logs: String::new(),
             duration: self.call_time,
             memory_used_bytes: 0,
+            cpu_time: None,
             worker_reusable: true,
         }
     }

@@ -20,10 +20,12 @@
 
 #[cfg(test)]
 pub(crate) mod in_memory;
+mod reserve;
 mod sandboxed;
 
 use std::{future::Future, sync::Arc};
 
+pub use reserve::Reserve;
 pub use sandbox::{Invocation, Outcome};
 pub use sandboxed::SandboxExecutor;
 

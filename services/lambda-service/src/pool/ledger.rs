@@ -22,14 +22,21 @@ use crate::{
 pub struct Limits {
     /// Workers of all functions together: starting, idle and busy.
     pub max_workers: usize,
-    /// Workers of one function, which is the number of its calls that run at once.
-    pub max_concurrency: usize,
     /// Calls of one function that wait beyond those that a slot is free for.
     pub max_queue: usize,
     /// Workers of all functions that start at once.
     pub max_starts: usize,
     /// Workers of one function that start at once.
     pub max_starts_per_function: usize,
+}
+
+/// One function's share of the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Workers that do not stop for being idle, nor give way to others.
+    pub least: usize,
+    /// Workers at a time, which is the number of calls that run at once.
+    pub most: usize,
 }
 
 /// Names one waiting call.
@@ -138,11 +145,27 @@ struct Slots<W, R> {
     waiting: VecDeque<Waiter<R>>,
     /// Workers of an earlier generation are not used again.
     generation: u64,
+    share: Share,
 }
 
 impl<W, R> Slots<W, R> {
-    fn new() -> Self {
-        Self { idle: VecDeque::new(), busy: 0, starting: 0, waiting: VecDeque::new(), generation: 0 }
+    fn new(share: Share) -> Self {
+        Self { idle: VecDeque::new(), busy: 0, starting: 0, waiting: VecDeque::new(), generation: 0, share }
+    }
+
+    /// Whether an idle worker may give way to another function.
+    fn can_give_way(&self) -> bool {
+        !self.idle.is_empty() && self.workers() > self.share.least
+    }
+
+    /// Stops the idle workers of other versions; answers how many.
+    fn drop_stale<A>(&mut self, version: Version, actions: &mut Vec<Action<W, A>>) -> usize {
+        let before = self.idle.len();
+        while let Some(stale) = self.idle.iter().position(|idle| idle.version != version) {
+            let stale = self.idle.remove(stale).expect("the position was found just now");
+            actions.push(Action::Kill(stale.worker));
+        }
+        before - self.idle.len()
     }
 
     fn workers(&self) -> usize {
@@ -186,23 +209,27 @@ impl<W, R> Ledger<W, R> {
         self.counts
     }
 
+    /// Workers of one function that run a call.
+    #[cfg(test)]
+    pub fn busy_of(&self, function: FunctionId) -> usize {
+        self.functions.get(&function).map_or(0, |slots| slots.busy)
+    }
+
     /// A call came. Idle workers of another version of its function are stopped.
     pub fn admit(
         &mut self,
         function: &Arc<Function>,
         version: Version,
+        share: Share,
         reply: impl FnOnce() -> R,
         actions: &mut Vec<Action<W, R>>,
     ) -> Admission<W> {
         if self.closed {
             return Admission::Closed;
         }
-        let slots = self.functions.entry(function.id).or_insert_with(Slots::new);
-        while let Some(stale) = slots.idle.iter().position(|idle| idle.version != version) {
-            let stale = slots.idle.remove(stale).expect("the position was found just now");
-            self.counts.idle -= 1;
-            actions.push(Action::Kill(stale.worker));
-        }
+        let slots = self.functions.entry(function.id).or_insert_with(|| Slots::new(share));
+        slots.share = share;
+        self.counts.idle -= slots.drop_stale(version, actions);
         // The latest idle one: its memory is the warmest, and the others age out.
         if let Some(idle) = slots.idle.pop_back() {
             slots.busy += 1;
@@ -211,7 +238,7 @@ impl<W, R> Ledger<W, R> {
             let slot = Slot { function: function.id, version, generation: slots.generation };
             return Admission::Granted(Grant { worker: idle.worker, is_warm: true, slot });
         }
-        let free = self.limits.max_concurrency.saturating_sub(slots.busy);
+        let free = share.most.saturating_sub(slots.busy);
         if slots.waiting.len() >= free + self.limits.max_queue {
             return Admission::Full;
         }
@@ -222,6 +249,38 @@ impl<W, R> Ledger<W, R> {
         self.settle(function.id);
         self.feed(actions);
         Admission::Queued(ticket)
+    }
+
+    /// The function is to have its least workers, of this version, though nobody calls it.
+    pub fn ensure(
+        &mut self,
+        function: &Arc<Function>,
+        version: Version,
+        share: Share,
+        actions: &mut Vec<Action<W, R>>,
+    ) {
+        if self.closed {
+            return;
+        }
+        let slots = self.functions.entry(function.id).or_insert_with(|| Slots::new(share));
+        slots.share = share;
+        self.counts.idle -= slots.drop_stale(version, actions);
+        while let Some(slots) = self.functions.get_mut(&function.id) {
+            let wanted = slots.workers() < share.least.min(share.most)
+                && slots.starting < self.limits.max_starts_per_function
+                && self.counts.starting < self.limits.max_starts;
+            let has_room = self.counts.workers() < self.limits.max_workers;
+            if !wanted || !(has_room || self.evict_longest_idle(actions)) {
+                break;
+            }
+            let slots = self.functions.get_mut(&function.id).expect("its workers were counted just now");
+            let start = Start { function: Arc::clone(function), generation: slots.generation };
+            slots.starting += 1;
+            self.counts.starting += 1;
+            actions.push(Action::Start(start));
+        }
+        self.settle(function.id);
+        self.feed(actions);
     }
 
     /// A waiting call left.
@@ -288,7 +347,7 @@ impl<W, R> Ledger<W, R> {
     pub fn expire(&mut self, before: Instant, actions: &mut Vec<Action<W, R>>) {
         let counts = &mut self.counts;
         self.functions.retain(|_, slots| {
-            while slots.idle.front().is_some_and(|idle| idle.since <= before) {
+            while slots.can_give_way() && slots.idle.front().is_some_and(|idle| idle.since <= before) {
                 let idle = slots.idle.pop_front().expect("the front was seen just now");
                 counts.idle -= 1;
                 actions.push(Action::Kill(idle.worker));
@@ -347,18 +406,20 @@ impl<W, R> Ledger<W, R> {
         self.feed(actions);
     }
 
-    /// Fair share at the global limit: a place that becomes free goes to a function that has none at
-    /// all, if this one has others left or if that one's call has waited longer. (Of two functions
-    /// with one place between them, neither starts an interpreter for every call.)
+    /// Fair share at the global limit: a place that becomes free goes to a function that has fewer than this one has
+    /// left, until both have as many; of two that have none, to that whose call has waited longer. (So of
+    /// two functions with one place between them, neither starts an interpreter for every call.)
     fn must_yield(&self, function: FunctionId) -> bool {
-        if self.hungry.is_empty() || self.counts.workers() + 1 < self.limits.max_workers || self.counts.idle > 0 {
+        let is_full = self.counts.workers() + 1 >= self.limits.max_workers;
+        if self.hungry.is_empty() || !is_full || self.functions.values().any(Slots::can_give_way) {
             return false;
         }
         let head = |slots: &Slots<W, R>| slots.waiting.front().map(|waiter| waiter.ticket);
         let Some(own) = self.functions.get(&function) else { return false };
         self.hungry.iter().filter_map(|other| self.functions.get(other)).any(|other| {
-            other.workers() == 0
-                && (own.workers() > 0 || head(own).is_none_or(|own| head(other).is_some_and(|other| other < own)))
+            let waits_longer = || head(own).is_none_or(|own| head(other).is_some_and(|other| other < own));
+            let gains = other.workers() < own.workers() || (other.workers() + own.workers() == 0 && waits_longer());
+            gains && other.workers() < other.share.most && own.workers() >= own.share.least
         })
     }
 
@@ -398,19 +459,18 @@ impl<W, R> Ledger<W, R> {
         }
     }
 
-    /// Functions without any worker first, then by how long their call has waited.
+    /// Those with the fewest workers first, then by how long their call has waited.
     fn hungriest(&self) -> Option<FunctionId> {
         let next_start = |function: &FunctionId| {
             let slots = self.functions.get(function)?;
-            let may_start =
-                slots.starting < self.limits.max_starts_per_function && slots.workers() < self.limits.max_concurrency;
+            let may_start = slots.starting < self.limits.max_starts_per_function && slots.workers() < slots.share.most;
             let waiter = slots.waiting.get(slots.starting).filter(|_| may_start)?;
-            Some((slots.workers() > 0, waiter.ticket, *function))
+            Some((slots.workers(), waiter.ticket, *function))
         };
         self.hungry
             .iter()
             .filter_map(next_start)
-            .min_by_key(|(served, ticket, _)| (*served, *ticket))
+            .min_by_key(|(workers, ticket, _)| (*workers, *ticket))
             .map(|next| next.2)
     }
 
@@ -418,6 +478,7 @@ impl<W, R> Ledger<W, R> {
         let longest = self
             .functions
             .iter()
+            .filter(|(_, slots)| slots.can_give_way())
             .filter_map(|(function, slots)| slots.idle.front().map(|idle| (idle.since, *function)))
             .min_by_key(|(since, _)| *since);
         let Some((_, function)) = longest else { return false };

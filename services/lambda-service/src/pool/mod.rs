@@ -14,6 +14,7 @@
 //! when a client goes away, gives the slot back and stops the worker if a call was under way.
 
 mod ledger;
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,8 @@ use std::{
 
 use domain::FunctionId;
 use ledger::{Action, Admission, Grant, Ledger, Slot, Start, Ticket};
-pub use ledger::{Counts, Limits};
+pub use ledger::{Counts, Limits, Share};
+pub use policy::{Policies, Policy};
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -50,8 +52,15 @@ pub enum AcquireError {
 }
 
 type Reply<E> = oneshot::Sender<Result<Lease<E>, AcquireError>>;
-type Books<E> = Ledger<<E as Executor>::Worker, Reply<E>>;
-type Actions<E> = Vec<Action<<E as Executor>::Worker, Reply<E>>>;
+type Books<E> = Ledger<Used<E>, Reply<E>>;
+type Actions<E> = Vec<Action<Used<E>, Reply<E>>>;
+
+/// A worker, and how much it was used.
+struct Used<E: Executor> {
+    worker: E::Worker,
+    calls: u64,
+    started: Instant,
+}
 
 /// Whose calls a pool runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +75,7 @@ struct Shared<E: Executor> {
     purpose: Purpose,
     executor: E,
     books: Mutex<Books<E>>,
+    policies: Policies,
     queue_wait: Duration,
     idle_ttl: Duration,
     /// Starts and stops under way.
@@ -90,12 +100,20 @@ impl<E: Executor> Pool<E> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(purpose: Purpose, executor: E, limits: Limits, queue_wait: Duration, idle_ttl: Duration) -> Self {
+    pub fn new(
+        purpose: Purpose,
+        executor: E,
+        limits: Limits,
+        policies: Policies,
+        queue_wait: Duration,
+        idle_ttl: Duration,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 purpose,
                 executor,
                 books: Mutex::new(Ledger::new(limits)),
+                policies,
                 queue_wait,
                 idle_ttl,
                 tasks: TaskTracker::new(),
@@ -109,7 +127,7 @@ impl<E: Executor> Pool<E> {
     /// # Errors
     /// See [`AcquireError`].
     pub async fn acquire(&self, function: &Arc<Function>) -> Result<Lease<E>, AcquireError> {
-        let version = function.version();
+        let (version, policy) = (function.version(), *self.shared.policies.of(function));
         let deadline = Instant::now() + self.shared.queue_wait;
         loop {
             let mut receiver = None;
@@ -119,13 +137,13 @@ impl<E: Executor> Pool<E> {
                     receiver = Some(waiting);
                     sender
                 };
-                books.admit(function, version, reply, actions)
+                books.admit(function, version, policy.share, reply, actions)
             });
             let lease = match admission {
-                Admission::Granted(grant) => Lease::new(&self.shared, grant),
+                Admission::Granted(grant) => Lease::new(&self.shared, grant, policy),
                 Admission::Queued(ticket) => {
                     let receiver = receiver.expect("a queued call made its reply channel");
-                    self.wait(function.id, ticket, receiver, deadline).await?
+                    self.wait(function.id, ticket, receiver, deadline).await?.with(policy)
                 }
                 Admission::Full => return Err(AcquireError::Saturated),
                 Admission::Closed => return Err(AcquireError::Closed),
@@ -153,6 +171,29 @@ impl<E: Executor> Pool<E> {
             Ok(Err(_)) => Err(AcquireError::Closed),
             Err(_) => Err(AcquireError::Saturated),
         }
+    }
+
+    /// Starts what a function is to have at least, at the version that it is now.
+    pub fn ensure(&self, function: &Arc<Function>) {
+        let (version, policy) = (function.version(), self.shared.policies.of(function));
+        self.shared.decide(|books, actions| books.ensure(function, version, policy.share, actions));
+    }
+
+    /// The names of functions that are to have workers though nobody calls them.
+    pub fn provisioned(&self) -> impl Iterator<Item = &str> {
+        self.shared.policies.provisioned()
+    }
+
+    /// Starts a worker for the calls to come, unless one is there, without waiting for it. It takes its place in the
+    /// queue like a call.
+    pub fn warm(&self, function: Arc<Function>) {
+        let pool = self.clone();
+        let warming = async move {
+            if let Err(error) = pool.acquire(&function).await {
+                tracing::info!(function_id = %function.id, %error, "the function was not warmed");
+            }
+        };
+        self.shared.tasks.spawn_on(warming, &self.shared.runtime);
     }
 
     /// The function was deleted: none of its workers takes another call.
@@ -203,7 +244,7 @@ impl<E: Executor> Shared<E> {
     }
 
     /// Never called with the lock held: a refused grant drops its lease, which takes the lock.
-    fn act(self: &Arc<Self>, action: Action<E::Worker, Reply<E>>) {
+    fn act(self: &Arc<Self>, action: Action<Used<E>, Reply<E>>) {
         match action {
             Action::Start(start) => {
                 let span = tracing::info_span!("worker_start", function_id = %start.function.id);
@@ -212,10 +253,10 @@ impl<E: Executor> Shared<E> {
             }
             Action::Grant(reply, grant) => {
                 // The one who waited may be gone; the lease comes back then, and is given back.
-                drop(reply.send(Ok(Lease::new(self, grant))));
+                drop(reply.send(Ok(Lease::new(self, grant, self.policies.usual))));
             }
             Action::Kill(worker) => {
-                self.tasks.spawn_on(worker.stop(), &self.runtime);
+                self.tasks.spawn_on(worker.worker.stop(), &self.runtime);
             }
             Action::Refuse(reply) => drop(reply.send(Err(AcquireError::Closed))),
             Action::Fail(reply, error) => drop(reply.send(Err(AcquireError::Start(error)))),
@@ -233,6 +274,7 @@ impl<E: Executor> Shared<E> {
         let start = guard.start.take().expect("only this line takes it");
         match started {
             Ok(worker) => {
+                let worker = Used { worker, calls: 0, started: Instant::now() };
                 tracing::debug!(start_ms = begin.elapsed().as_millis(), "worker started");
                 self.decide(|books, actions| books.started(&start, worker, Instant::now(), actions));
             }
@@ -278,20 +320,28 @@ pub struct Lease<E: Executor> {
     shared: Arc<Shared<E>>,
     slot: Slot,
     is_warm: bool,
-    worker: Option<E::Worker>,
+    policy: Policy,
+    worker: Option<Used<E>>,
     /// Between the beginning of a call and its answer the worker's state is unknown.
     in_call: bool,
 }
 
 impl<E: Executor> Lease<E> {
-    fn new(shared: &Arc<Shared<E>>, grant: Grant<E::Worker>) -> Self {
+    fn new(shared: &Arc<Shared<E>>, grant: Grant<Used<E>>, policy: Policy) -> Self {
         Self {
             shared: Arc::clone(shared),
             slot: grant.slot(),
             is_warm: grant.is_warm,
+            policy,
             worker: Some(grant.worker),
             in_call: false,
         }
+    }
+
+    /// What was granted out of the queue learns of its function's policy here.
+    fn with(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
     }
 
     /// Whether the worker was there before the call asked for one.
@@ -304,13 +354,14 @@ impl<E: Executor> Lease<E> {
     pub async fn invoke(mut self, invocation: &Invocation) -> Outcome {
         self.in_call = true;
         let worker = self.worker.as_mut().expect("a lease holds its worker until it ends");
-        let outcome = worker.invoke(invocation).await;
+        worker.calls += 1;
+        let outcome = worker.worker.invoke(invocation).await;
         self.in_call = !outcome.worker_reusable;
         outcome
     }
 
     fn is_alive(&self) -> bool {
-        self.worker.as_ref().is_some_and(Worker::is_alive)
+        self.worker.as_ref().is_some_and(|used| used.worker.is_alive())
     }
 
     fn discard(mut self) {
@@ -321,7 +372,8 @@ impl<E: Executor> Lease<E> {
 impl<E: Executor> Drop for Lease<E> {
     fn drop(&mut self) {
         let Some(worker) = self.worker.take() else { return };
-        let fit = !self.in_call && worker.is_alive();
+        let may_go_on = self.policy.may_go_on(worker.calls, worker.started.elapsed());
+        let fit = !self.in_call && may_go_on && worker.worker.is_alive();
         self.shared.decide(|books, actions| {
             if fit {
                 books.released(self.slot, worker, Instant::now(), actions);

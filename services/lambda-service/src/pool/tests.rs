@@ -1,7 +1,7 @@
 //! The pool with paused time and an executor without processes, and its books under random events.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use axum::body::Bytes;
 use proptest::prelude::*;
@@ -14,11 +14,20 @@ const CALL: Duration = Duration::from_millis(100);
 const TTL: Duration = Duration::from_secs(60);
 
 fn limits() -> Limits {
-    Limits { max_workers: 8, max_concurrency: 4, max_queue: 10, max_starts: 4, max_starts_per_function: 2 }
+    Limits { max_workers: 8, max_queue: 10, max_starts: 4, max_starts_per_function: 2 }
+}
+
+fn at_most(most: usize) -> Policies {
+    let share = Share { least: 0, most };
+    Policies { usual: Policy { share, max_calls: None, max_age: None }, named: BTreeMap::new() }
+}
+
+fn pool_with(limits: Limits, policies: Policies) -> Pool<InMemoryExecutor> {
+    Pool::new(Purpose::Live, InMemoryExecutor::new(START, CALL), limits, policies, Duration::from_secs(5), TTL)
 }
 
 fn pool(limits: Limits) -> Pool<InMemoryExecutor> {
-    Pool::new(Purpose::Live, InMemoryExecutor::new(START, CALL), limits, Duration::from_secs(5), TTL)
+    pool_with(limits, at_most(4))
 }
 
 fn invocation(function: &Function) -> Invocation {
@@ -116,7 +125,8 @@ async fn a_call_does_not_wait_for_ever() {
     let pool = Pool::new(
         Purpose::Live,
         InMemoryExecutor::new(START, Duration::from_secs(60)),
-        Limits { max_concurrency: 1, ..limits() },
+        limits(),
+        at_most(1),
         Duration::from_secs(5),
         TTL,
     );
@@ -186,7 +196,7 @@ async fn idle_workers_stop_after_their_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_leaks_neither_slot_nor_worker() {
-    let (pool, function) = (pool(Limits { max_concurrency: 1, ..limits() }), Arc::new(function("f")));
+    let (pool, function) = (pool_with(limits(), at_most(1)), Arc::new(function("f")));
     for moment_ms in [0, 1, START.as_millis() as u64 / 2, 31, 60, 129, 131] {
         let running = {
             let (pool, function) = (pool.clone(), Arc::clone(&function));
@@ -220,7 +230,7 @@ async fn a_deleted_functions_workers_go_at_once_or_after_their_call() {
 async fn a_function_that_does_not_load_answers_everybody_with_one_start() {
     let broken = StartError::Function { error: "SyntaxError: no".to_owned(), logs: String::new() };
     let executor = InMemoryExecutor { failure: Some(broken), ..InMemoryExecutor::new(START, CALL) };
-    let pool = Pool::new(Purpose::Live, executor, limits(), Duration::from_secs(5), TTL);
+    let pool = Pool::new(Purpose::Live, executor, limits(), at_most(4), Duration::from_secs(5), TTL);
     let results = burst(&pool, &Arc::new(function("f")), 10).await;
     assert!(results.iter().all(|result| matches!(result, Err(AcquireError::Start(StartError::Function { .. })))));
     assert!(started(&pool) <= 2);
@@ -231,7 +241,7 @@ async fn a_function_that_does_not_load_answers_everybody_with_one_start() {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_the_machine_refuses_fails_one_call_only() {
     let executor = InMemoryExecutor { failure: Some(StartError::NotReady), ..InMemoryExecutor::new(START, CALL) };
-    let pool = Pool::new(Purpose::Live, executor, limits(), Duration::from_secs(5), TTL);
+    let pool = Pool::new(Purpose::Live, executor, limits(), at_most(4), Duration::from_secs(5), TTL);
     let results = burst(&pool, &Arc::new(function("f")), 5).await;
     assert!(results.iter().all(|result| matches!(result, Err(AcquireError::Start(StartError::NotReady)))));
     assert!(started(&pool) >= 5, "each call had its own attempt");
@@ -239,7 +249,7 @@ async fn a_start_that_the_machine_refuses_fails_one_call_only() {
 
 #[tokio::test(start_paused = true)]
 async fn closing_ends_waiting_calls_and_waits_for_running_ones() {
-    let (pool, function) = (pool(Limits { max_concurrency: 1, ..limits() }), Arc::new(function("f")));
+    let (pool, function) = (pool_with(limits(), at_most(1)), Arc::new(function("f")));
     let running = {
         let (pool, function) = (pool.clone(), Arc::clone(&function));
         tokio::spawn(async move { burst(&pool, &function, 3).await })
@@ -262,6 +272,7 @@ enum Event {
     CallEnds { which: usize, fit: bool },
     Leaves { which: usize },
     Evict { function: usize },
+    Ensure { version: u8 },
     Expire,
     Close,
 }
@@ -274,9 +285,94 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, fit)| Event::CallEnds { which, fit }),
         2 => any::<usize>().prop_map(|which| Event::Leaves { which }),
         1 => (0_usize..4).prop_map(|function| Event::Evict { function }),
+        1 => (0_u8..2).prop_map(|version| Event::Ensure { version }),
         1 => Just(Event::Expire),
         1 => prop::bool::weighted(0.02).prop_map(|close| if close { Event::Close } else { Event::Expire }),
     ]
+}
+
+/// Named `f`, with a policy of its own.
+fn named(policy: Policy) -> Policies {
+    Policies { named: [("f".to_owned(), policy)].into(), ..at_most(4) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_is_used_as_often_and_for_as_long_as_its_function_may() {
+    let share = Share { least: 0, most: 4 };
+    let function = Arc::new(function("f"));
+    let never = pool_with(limits(), named(Policy { share, max_calls: Some(1), max_age: None }));
+    for serial in 0..3 {
+        assert_eq!(call(&never, &function).await.unwrap(), (false, serial, 1), "every call is a cold start");
+    }
+    let twice = pool_with(limits(), named(Policy { share, max_calls: Some(2), max_age: None }));
+    let seen = [call(&twice, &function).await, call(&twice, &function).await, call(&twice, &function).await];
+    assert_eq!(seen.map(Result::unwrap), [(false, 0, 1), (true, 0, 2), (false, 1, 1)]);
+    let young = pool_with(limits(), named(Policy { share, max_calls: None, max_age: Some(2 * CALL) }));
+    let seen = [call(&young, &function).await, call(&young, &function).await, call(&young, &function).await];
+    assert_eq!(seen.map(Result::unwrap), [(false, 0, 1), (true, 0, 2), (false, 1, 1)]);
+    let other = Arc::new(crate::function::tests::function("g"));
+    call(&never, &other).await.unwrap();
+    assert!(call(&never, &other).await.unwrap().0, "others have the usual policy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_has_its_least_workers_before_and_after_its_calls_and_a_new_version_has_them_too() {
+    let share = Share { least: 2, most: 4 };
+    let pool = pool_with(limits(), named(Policy { share, max_calls: None, max_age: None }));
+    let function = Arc::new(function("f"));
+    assert_eq!(pool.provisioned().collect::<Vec<_>>(), ["f"]);
+    for _ in 0..2 {
+        pool.ensure(&function);
+        tokio::time::sleep(START * 2).await;
+        assert_eq!(pool.counts(), Counts { idle: 2, ..Counts::default() });
+    }
+    assert!(call(&pool, &function).await.unwrap().0, "the first call is warm");
+    burst(&pool, &function, 4).await;
+    tokio::time::sleep(TTL * 2).await;
+    pool.stop_idle();
+    settle().await;
+    assert_eq!((pool.counts().idle, alive(&pool)), (2, 2), "the others stop, these stay");
+    let changed = Arc::new(Function { code_key: "new".to_owned(), ..(*function).clone() });
+    pool.ensure(&changed);
+    tokio::time::sleep(START * 2).await;
+    assert_eq!((pool.counts().idle, alive(&pool)), (2, 2));
+    let (warm, serial, _) = call(&pool, &changed).await.unwrap();
+    assert!(warm && serial >= 4, "the new version's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_function_gives_way_until_all_have_as_much() {
+    let policies = at_most(8);
+    let pool = pool_with(Limits { max_queue: 1_000, ..limits() }, policies);
+    let (busy, late) = (Arc::new(function("busy")), Arc::new(function("late")));
+    let keep_busy = |function: &Arc<Function>, count| {
+        let (pool, function) = (pool.clone(), Arc::clone(function));
+        tokio::spawn(async move { burst(&pool, &function, count).await })
+    };
+    let first = keep_busy(&busy, 200);
+    tokio::time::sleep(CALL * 2).await;
+    assert_eq!(pool.shared.lock().busy_of(busy.id), 8, "it has all there is");
+    let second = keep_busy(&late, 100);
+    tokio::time::sleep(CALL * 8).await;
+    let shares = [busy.id, late.id].map(|id| pool.shared.lock().busy_of(id));
+    assert!(shares.iter().all(|share| (3..=5).contains(share)), "{shares:?}");
+    assert!(first.await.unwrap().iter().chain(&second.await.unwrap()).filter(|result| result.is_err()).count() == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_function_changes_calls_under_way_end_where_they_are_and_new_ones_go_to_the_new_version() {
+    let (pool, old) = (pool(limits()), Arc::new(function("f")));
+    let new = Arc::new(Function { code_key: "new".to_owned(), ..(*old).clone() });
+    let under_way = {
+        let (pool, old) = (pool.clone(), Arc::clone(&old));
+        tokio::spawn(async move { call(&pool, &old).await })
+    };
+    tokio::time::sleep(START + CALL / 2).await;
+    assert_eq!(call(&pool, &new).await.unwrap(), (false, 1, 1));
+    assert_eq!(under_way.await.unwrap().unwrap(), (false, 0, 1));
+    assert_eq!(call(&pool, &new).await.unwrap(), (true, 1, 2));
+    settle().await;
+    assert_eq!(alive(&pool), 1, "the old version's worker has stopped");
 }
 
 /// A worker of the model: which function and version it was started with.
@@ -286,6 +382,7 @@ type ModelWorker = (FunctionId, u64);
 struct World {
     books: Ledger<(ModelWorker, crate::function::Version), u64>,
     limits: Limits,
+    share: Share,
     functions: Vec<[Arc<Function>; 2]>,
     starting: Vec<Start>,
     busy: Vec<(Slot, ModelWorker, crate::function::Version)>,
@@ -296,7 +393,13 @@ struct World {
 }
 
 impl World {
-    fn new(limits: Limits) -> Self {
+    /// The first function has a share of its own, the others the usual one.
+    fn share(&self, function: FunctionId) -> Share {
+        let least = if self.functions[0][0].id == function { self.share.least } else { 0 };
+        Share { least, ..self.share }
+    }
+
+    fn new(limits: Limits, share: Share) -> Self {
         let functions = (0..4)
             .map(|index| {
                 let old = function(&index.to_string());
@@ -307,6 +410,7 @@ impl World {
         Self {
             books: Ledger::new(limits),
             limits,
+            share,
             functions,
             starting: Vec::new(),
             busy: Vec::new(),
@@ -325,7 +429,7 @@ impl World {
                 let function = Arc::clone(&self.functions[function][usize::from(version)]);
                 self.next += 1;
                 let reply = self.next;
-                match self.books.admit(&function, function.version(), || reply, &mut actions) {
+                match self.books.admit(&function, function.version(), self.share(function.id), || reply, &mut actions) {
                     Admission::Granted(grant) => {
                         self.idle -= 1;
                         self.granted(&grant, Some(&function));
@@ -373,6 +477,10 @@ impl World {
                 self.books.abandoned(function, ticket);
             }
             Event::Evict { function } => self.books.evict(self.functions[function][0].id, &mut actions),
+            Event::Ensure { version } => {
+                let function = Arc::clone(&self.functions[0][usize::from(version)]);
+                self.books.ensure(&function, function.version(), self.share(function.id), &mut actions);
+            }
             Event::Expire => self.books.expire(self.now - Duration::from_millis(20), &mut actions),
             Event::Close => self.books.close(&mut actions),
         }
@@ -420,7 +528,7 @@ impl World {
             let starting = self.starting.iter().filter(|start| start.function.id == function.id).count();
             let busy = self.busy.iter().filter(|(_, (id, _), _)| *id == function.id).count();
             assert!(starting <= self.limits.max_starts_per_function);
-            assert!(starting + busy <= self.limits.max_concurrency);
+            assert!(starting + busy <= self.share.most);
         }
     }
 
@@ -447,13 +555,16 @@ proptest! {
     fn the_books_agree_with_the_world(
         events in proptest::collection::vec(event(), 1..200),
         max_workers in 1_usize..6,
-        max_concurrency in 1_usize..4,
+        most in 1_usize..4,
+        least in 0_usize..4,
         max_queue in 0_usize..6,
         max_starts in 1_usize..3,
         max_starts_per_function in 1_usize..3,
     ) {
-        let limits = Limits { max_workers, max_concurrency, max_queue, max_starts, max_starts_per_function };
-        let mut world = World::new(limits);
+        let limits = Limits { max_workers, max_queue, max_starts, max_starts_per_function };
+        // Something must be left for the others.
+        let share = Share { least: least.min(max_workers - 1), most };
+        let mut world = World::new(limits, share);
         for event in &events {
             world.happens(event);
             world.is_sound();

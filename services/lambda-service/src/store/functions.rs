@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::{FunctionId, Runtime, contract::FUNCTION_LIST_LIMIT};
+use database::{UNIQUE_VIOLATION, has_code};
+use domain::{FunctionId, Runtime, RuntimeName, contract::FUNCTION_LIST_LIMIT};
+use function_package::Digest;
 use sqlx::{Row, postgres::PgRow, types::Json};
 
-use super::{SERIALIZATION_FAILURE, Store, StoreError, UNIQUE_VIOLATION, has_code};
+use super::{Store, StoreError, again};
 use crate::function::Function;
-
-/// How often a delete is tried that meets the monolith's own changes of the row.
-const DELETE_ATTEMPTS: u8 = 5;
 
 impl Store {
     /// Inserts a function.
@@ -61,22 +60,24 @@ impl Store {
         .collect()
     }
 
-    /// The newest functions whose runtime is none of these, at most so many, and how many there are in all.
+    /// The newest functions whose runtime is none of these or whose code is a package, at most so many, and how many
+    /// there are in all.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn functions_in_other_runtimes(
+    pub async fn functions_only_here(
         &self,
         runtimes: &[Runtime],
         limit: i64,
     ) -> Result<(Vec<FunctionId>, i64), StoreError> {
         let known: Vec<&str> = runtimes.iter().map(|runtime| runtime.as_str()).collect();
         let rows = sqlx::query(
-            "SELECT id, count(*) OVER () FROM functions WHERE runtime <> ALL ($1) ORDER BY created_at DESC, id DESC \
-             LIMIT $2",
+            "SELECT id, count(*) OVER () FROM functions WHERE runtime <> ALL ($1) OR starts_with(code_key, $3) \
+             ORDER BY created_at DESC, id DESC LIMIT $2",
         )
         .bind(known)
         .bind(limit)
+        .bind(Digest::OBJECT_KEY_PREFIX)
         .fetch_all(&self.pool)
         .await
         .map_err(StoreError::from_sqlx)?;
@@ -102,20 +103,32 @@ impl Store {
         .transpose()
     }
 
+    /// The function of this name, as it is now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn function_named(&self, name: &str) -> Result<Option<Function>, StoreError> {
+        sqlx::query(
+            "SELECT id, name, runtime, handler, code_key, timeout_seconds, memory_mb, environment, created_at, \
+             updated_at FROM functions WHERE name = $1",
+        )
+        .bind(name)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::from_sqlx)?
+        .map(|row| read(&row))
+        .transpose()
+    }
+
     /// Deletes a function and, by the foreign key, its history. False: there was none.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn delete_function(&self, id: FunctionId) -> Result<bool, StoreError> {
-        let mut attempts = DELETE_ATTEMPTS;
-        loop {
-            attempts -= 1;
-            match sqlx::query("DELETE FROM functions WHERE id = $1").bind(id.as_uuid()).execute(&self.pool).await {
-                // Through the view, a row that the monolith changed or deleted meanwhile is told so.
-                Err(error) if attempts > 0 && has_code(&error, SERIALIZATION_FAILURE) => {}
-                done => return done.map(|done| done.rows_affected() > 0).map_err(StoreError::from_sqlx),
-            }
-        }
+        let delete = || async {
+            sqlx::query("DELETE FROM functions WHERE id = $1").bind(id.as_uuid()).execute(&self.pool).await
+        };
+        again(delete).await.map(|done| done.rows_affected() > 0).map_err(StoreError::from_sqlx)
     }
 }
 
@@ -123,7 +136,7 @@ fn read(row: &PgRow) -> Result<Function, StoreError> {
     fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
         StoreError::Unreadable(Box::new(error))
     }
-    let runtime: Runtime = row.try_get::<&str, _>("runtime").map_err(unreadable)?.parse().map_err(unreadable)?;
+    let runtime: RuntimeName = row.try_get::<&str, _>("runtime").map_err(unreadable)?.parse().map_err(unreadable)?;
     // The monolith's column may be null.
     let environment: Option<Json<BTreeMap<String, String>>> = row.try_get("environment").map_err(unreadable)?;
     Ok(Function {

@@ -1,6 +1,7 @@
 //! `invocations`: the history of executions.
 
 use chrono::{DateTime, Utc};
+use database::{FOREIGN_KEY_VIOLATION, UNIQUE_VIOLATION, has_code, is_transient};
 use domain::{
     ExecutionId, FunctionId,
     contract::{EXECUTION_LIST_LIMIT, ExecutionItem},
@@ -8,7 +9,7 @@ use domain::{
 use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{FOREIGN_KEY_VIOLATION, Store, StoreError, UNIQUE_VIOLATION, has_code, is_transient};
+use super::{Store, StoreError};
 use crate::recorder::{Record, Sink, SinkError};
 
 /// A row per element. `NOT EXISTS` makes it safe to say again, also through a view; `EXISTS` leaves

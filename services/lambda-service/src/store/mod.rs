@@ -5,24 +5,33 @@
 //! `ON CONFLICT`, so a taken name is told by the unique violation, and a batch skips the rows that
 //! are there by asking first. Every name is found through the `search_path` of the connection.
 
+mod beside_views;
+mod controls;
+mod cron_jobs;
+mod dead_letters;
+mod event_ends;
+mod event_queue;
 mod functions;
 mod invocations;
+mod registrations;
+mod webhooks;
 
-use std::{str::FromStr, time::Duration};
+use std::borrow::Cow;
 
-use sqlx::{
-    ConnectOptions, Connection, PgPool, Row,
-    postgres::{PgConnectOptions, PgPoolOptions},
+pub use controls::Control;
+pub use cron_jobs::{DueTrigger, Fired, Firing, NewTrigger, TriggerChange};
+use database::{
+    DatabaseConfig, FOREIGN_KEY_VIOLATION, SERIALIZATION_FAILURE, UNIQUE_VIOLATION, has_code, is_transient,
 };
+pub use dead_letters::{BuriedEvent, Retried};
+pub use event_ends::{Ended, EventEnd, NewDeadLetter};
+pub use event_queue::{QueueDepth, RawEvent, Taken};
+pub use registrations::{Registered, Registration};
+use sqlx::{PgPool, Row};
+pub use webhooks::NewWebhook;
 
-use crate::config::DatabaseConfig;
-
-/// After this long without use, a connection is asked whether it still works.
-const RESTED: Duration = Duration::from_secs(1);
-
-const UNIQUE_VIOLATION: &str = "23505";
-const SERIALIZATION_FAILURE: &str = "40001";
-const FOREIGN_KEY_VIOLATION: &str = "23503";
+/// The schema where the settings name none.
+const USUAL_SCHEMA: &str = "lambda_service";
 
 /// Why the database did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +42,12 @@ pub enum StoreError {
     /// A function of that name exists.
     #[error("the name `{0}` is taken")]
     NameTaken(String),
+    /// A value that must be unique is taken.
+    #[error("the value is taken")]
+    Taken,
+    /// The row's function does not exist.
+    #[error("there is no such function")]
+    NoSuchFunction,
     /// A row holds what the service cannot read.
     #[error("a row cannot be read")]
     Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -45,29 +60,47 @@ impl StoreError {
     fn from_sqlx(error: sqlx::Error) -> Self {
         if is_transient(&error) { Self::Unavailable(error) } else { Self::Refused(error) }
     }
-}
 
-/// Whether the same statement may work later.
-fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // 08 connection, 25 read-only, 40 serialisation and deadlock, 53 resources, 57 shutdown,
-        // 58 system; 3D database and 42P01 relation not there yet, 3F schema not there yet.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "25", "40", "53", "57", "58", "3D", "3F"].iter().any(|class| code.starts_with(class))
-                || code == "42P01"
-        }),
-        _ => false,
+    /// Of an insert of what belongs to a function.
+    fn of_insert(error: sqlx::Error) -> Self {
+        if has_code(&error, UNIQUE_VIOLATION) {
+            Self::Taken
+        } else if has_code(&error, FOREIGN_KEY_VIOLATION) {
+            Self::NoSuchFunction
+        } else {
+            Self::from_sqlx(error)
+        }
     }
 }
 
-fn has_code(error: &sqlx::Error, code: &str) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
+/// How a list is cut: `limit` rows after the first `offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// How many rows.
+    pub limit: i64,
+    /// After how many.
+    pub offset: i64,
+}
+
+/// Runs a statement again that met somebody else's change of its row, which a view tells, and a table does not.
+async fn again<T, F>(mut statement: impl FnMut() -> F) -> sqlx::Result<T>
+where
+    F: Future<Output = sqlx::Result<T>>,
+{
+    const ATTEMPTS: u8 = 5;
+    let mut attempts = ATTEMPTS;
+    loop {
+        attempts -= 1;
+        match statement().await {
+            Err(error) if attempts > 0 && has_code(&error, SERIALIZATION_FAILURE) => {}
+            done => return done,
+        }
+    }
+}
+
+/// PostgreSQL's text cannot hold NUL, which what a function says may.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// The database.
@@ -82,30 +115,9 @@ impl Store {
     /// # Errors
     /// When the URL is not one.
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        // A URL that does not parse may hold the password in any part: its text stays out.
-        let options = PgConnectOptions::from_str(config.url.expose())
-            .map_err(|_| {
-                StoreError::Refused(sqlx::Error::Configuration("`database.url` is not a PostgreSQL URL".into()))
-            })?
-            .application_name("lambda-service")
-            .options([("search_path", config.schema.as_str()), ("timezone", "UTC")])
-            .options([("statement_timeout", config.statement_timeout.get().as_millis().to_string())])
-            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
-        let pool = PgPoolOptions::new()
-            .max_connections(config.max_connections)
-            .acquire_timeout(config.acquire_timeout.get())
-            // Asking before each statement would cost a round trip every time; a connection that has
-            // rested is asked, because the database may have restarted meanwhile.
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > RESTED {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
+        let pool = config
+            .connect("lambda-service", USUAL_SCHEMA)
+            .map_err(|error| StoreError::Refused(sqlx::Error::Configuration(error.into())))?;
         Ok(Self { pool })
     }
 
@@ -113,10 +125,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away or refuses.
-    pub async fn migrate(&self, schema: &str) -> Result<(), sqlx::migrate::MigrateError> {
-        // `DatabaseConfig::validate` lets only plain lower-case identifiers pass.
-        let statement = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&self.pool).await?;
+    pub async fn migrate(&self, config: &DatabaseConfig) -> Result<(), sqlx::migrate::MigrateError> {
+        config.make_schema(&self.pool, USUAL_SCHEMA).await?;
         sqlx::migrate!().run(&self.pool).await
     }
 

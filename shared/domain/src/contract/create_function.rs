@@ -1,11 +1,11 @@
 //! `POST /api/v1/functions`: what a client may ask for, and every reason to refuse it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 
 use super::ContractError;
-use crate::Runtime;
+use crate::{Runtime, RuntimeName};
 
 /// Handler name when the request names none.
 pub const DEFAULT_HANDLER: &str = "handler";
@@ -68,15 +68,53 @@ impl CreateFunction {
         let code = required("code", body.code)?;
         let handler = body.handler.filter(|text| !text.is_empty()).unwrap_or_else(|| DEFAULT_HANDLER.to_owned());
         let environment = body.environment.unwrap_or_default();
+        let runtime = runtime.parse::<Runtime>();
+        let checked = FunctionSettings::check(name, runtime, handler, body.timeout, body.memory, environment)?;
+        let FunctionSettings { name, runtime, handler, timeout_s, memory_mb, environment } = checked;
+        Ok(Self { name, runtime, handler, code, timeout_s, memory_mb, environment })
+    }
+}
 
+/// All of a function but its code, checked. `R` is its runtime: one of the contract's, or a name that a service's
+/// settings know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionSettings<R = RuntimeName> {
+    /// Unique name, 1 to [`MAX_NAME_CHARS`] characters.
+    pub name: String,
+    /// Runtime.
+    pub runtime: R,
+    /// The handler to call.
+    pub handler: String,
+    /// Timeout of a call, in seconds, 1 to [`MAX_TIMEOUT_S`].
+    pub timeout_s: u32,
+    /// Memory of a call, in MB, 1 to [`MAX_MEMORY_MB`].
+    pub memory_mb: u32,
+    /// Environment variables of a call.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl<R> FunctionSettings<R> {
+    /// Checks what was asked for; `timeout` (seconds) and `memory` (MB) have the contract's defaults. The runtime was
+    /// looked up already, and is judged last.
+    ///
+    /// # Errors
+    /// [`ContractError::ValidationFailed`] when a field is out of range,
+    /// [`ContractError::InvalidRuntime`] when there is no such runtime.
+    pub fn check<E: fmt::Display>(
+        name: String,
+        runtime: Result<R, E>,
+        handler: String,
+        timeout: Option<i64>,
+        memory: Option<i64>,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, ContractError> {
         check_text("name", &name, MAX_NAME_CHARS)?;
         check_text("handler", &handler, MAX_NAME_CHARS)?;
         check_environment(&environment)?;
-        let timeout_s = in_range("timeout", body.timeout, DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, "seconds")?;
-        let memory_mb = in_range("memory", body.memory, DEFAULT_MEMORY_MB, MAX_MEMORY_MB, "MB")?;
-        let runtime =
-            runtime.parse().map_err(|error: crate::UnknownRuntime| ContractError::InvalidRuntime(error.to_string()))?;
-        Ok(Self { name, runtime, handler, code, timeout_s, memory_mb, environment })
+        let timeout_s = in_range("timeout", timeout, DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, "seconds")?;
+        let memory_mb = in_range("memory", memory, DEFAULT_MEMORY_MB, MAX_MEMORY_MB, "MB")?;
+        let runtime = runtime.map_err(|error| ContractError::InvalidRuntime(error.to_string()))?;
+        Ok(Self { name, runtime, handler, timeout_s, memory_mb, environment })
     }
 }
 

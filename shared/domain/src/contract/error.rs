@@ -49,6 +49,9 @@ pub enum ContractError {
     /// `PUT` was never built.
     #[error("a function cannot be changed; delete it and create it again")]
     NotImplemented,
+    /// Something else was asked for under the client's Idempotency-Key.
+    #[error("something else was asked for under this Idempotency-Key; use a key of its own for each request")]
+    IdempotencyKeyReused,
     /// As many calls as the function may have are running or waiting.
     #[error("function `{0}` has as many calls running and waiting as it may; try again later")]
     TooManyRequests(String),
@@ -85,6 +88,7 @@ impl ContractError {
             Self::FunctionNotFound(_) | Self::NotFound(_) => 404,
             Self::FunctionExists(_) => 409,
             Self::TooLarge { .. } => 413,
+            Self::IdempotencyKeyReused => 422,
             Self::TooManyRequests(_) => 429,
             Self::CreateFailed
             | Self::ListFailed
@@ -109,6 +113,7 @@ impl ContractError {
             Self::FunctionNotFound(_) => "function_not_found",
             Self::NotFound(_) => "not_found",
             Self::NotImplemented => "not_implemented",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::TooManyRequests(_) => "too_many_requests",
             Self::Unavailable => "service_unavailable",
             Self::CreateFailed => "failed_to_create_function",

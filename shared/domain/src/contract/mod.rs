@@ -4,14 +4,17 @@
 mod answers;
 mod create_function;
 mod error;
+mod events;
 
 pub use answers::{
     ExecutionItem, ExecutionList, FunctionCreated, FunctionDetail, FunctionList, FunctionSummary, InvokeResponse,
 };
 pub use create_function::{
-    CreateFunction, DEFAULT_HANDLER, DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, MAX_MEMORY_MB, MAX_NAME_CHARS, MAX_TIMEOUT_S,
+    CreateFunction, DEFAULT_HANDLER, DEFAULT_MEMORY_MB, DEFAULT_TIMEOUT_S, FunctionSettings, MAX_MEMORY_MB,
+    MAX_NAME_CHARS, MAX_TIMEOUT_S,
 };
 pub use error::{ContractError, ErrorBody, TextError};
+pub use events::{AuditItem, DeadLetterItem, EventAccepted, TriggerItem, WebhookItem};
 
 /// At most this many functions are listed, newest first.
 pub const FUNCTION_LIST_LIMIT: i64 = 100;

@@ -2,9 +2,11 @@
 'use strict';
 const fs = require('node:fs');
 const net = require('node:net');
+const path = require('node:path');
 const vm = require('node:vm');
 const { createRequire } = require('node:module');
 const { Writable } = require('node:stream');
+const { pathToFileURL } = require('node:url');
 
 const REQUESTS = 3;
 const ANSWERS = 4;
@@ -175,9 +177,37 @@ function refuseLoad(error) {
   process.reallyExit(EXIT_AFTER_ANSWER);
 }
 
-function load(request, source) {
-  loaded = request;
-  Object.assign(process.env, request.environment);
+function serveWith(found, name) {
+  if (typeof found !== 'function') return refuseLoad(`the code has no function named ${name}`);
+  handler = found;
+  writeFrame({ type: 'loaded' });
+  return undefined;
+}
+
+// Whether the nearest package.json makes `.js` files ECMAScript modules.
+function isModulePackage(file, root) {
+  for (let folder = path.dirname(file); folder.startsWith(root); folder = path.dirname(folder)) {
+    const description = path.join(folder, 'package.json');
+    if (fs.existsSync(description)) return JSON.parse(fs.readFileSync(description, 'utf8')).type === 'module';
+  }
+  return false;
+}
+
+// `pkg/mod.handler` is `handler` of `pkg/mod.js`, and `mod.group.handler` is `handler` of `group` of `mod.js`.
+async function importFromFolder(request) {
+  process.env.LAMBDA_TASK_ROOT = request.folder;
+  process.chdir(request.folder); // it may have been mounted after this program began
+  const [, place, moduleName, names] = /^(.*\/)?(?:([^./]*)\.)?([^/]*)$/s.exec(request.handler);
+  const base = path.join(request.folder, place || '', moduleName || 'index');
+  const file = ['.js', '.mjs', '.cjs'].map((ending) => base + ending).find((candidate) => fs.existsSync(candidate));
+  if (file === undefined) return refuseLoad(`the code has no file ${path.relative(request.folder, base)}.js`);
+  process.argv = [process.argv[0], file];
+  const isModule = file.endsWith('.mjs') || (file.endsWith('.js') && isModulePackage(file, request.folder));
+  const exported = isModule ? await import(pathToFileURL(file).href) : createRequire(file)(file);
+  return serveWith(names.split('.').reduce((from, name) => from?.[name], exported), names);
+}
+
+function runSource(request, source) {
   const dot = request.handler.lastIndexOf('.');
   const name = request.handler.slice(dot + 1);
   const filename = `/tmp/${(dot > 0 && request.handler.slice(0, dot).split(/[./]/).pop()) || 'index'}.js`;
@@ -185,18 +215,23 @@ function load(request, source) {
   const module = { exports: {}, filename, id: filename, loaded: false, children: [], paths: [] };
   // The source becomes a function's body whose last line hands out the handler that it declared.
   const declared = /^[A-Za-z_$][\w$]*$/.test(name) ? `\n;return typeof ${name} === 'undefined' ? undefined : ${name};` : '';
+  const parameters = ['exports', 'require', 'module', '__filename', '__dirname'];
+  const body = vm.compileFunction(source + declared, parameters, { filename });
+  const found = body.call(module.exports, module.exports, createRequire(filename), module, filename, '/tmp');
+  const exported = module.exports === null || module.exports === undefined ? undefined : module.exports[name];
+  serveWith(typeof exported === 'function' ? exported : found, name);
+}
+
+function load(request, source) {
+  loaded = request;
+  Object.assign(process.env, request.environment);
+  const refuse = (error) => refuseLoad(describe(error));
   try {
-    const parameters = ['exports', 'require', 'module', '__filename', '__dirname'];
-    const body = vm.compileFunction(source + declared, parameters, { filename });
-    const found = body.call(module.exports, module.exports, createRequire(filename), module, filename, '/tmp');
-    const exported = module.exports === null || module.exports === undefined ? undefined : module.exports[name];
-    handler = typeof exported === 'function' ? exported : found;
+    if (request.folder === undefined) runSource(request, source);
+    else importFromFolder(request).catch(refuse);
   } catch (error) {
-    return refuseLoad(describe(error));
+    refuse(error);
   }
-  if (typeof handler !== 'function') return refuseLoad(`the code has no function named ${name}`);
-  writeFrame({ type: 'loaded' });
-  return undefined;
 }
 
 // An exception that nobody caught ends the worker, and answers the call that runs.

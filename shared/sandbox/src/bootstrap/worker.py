@@ -107,7 +107,8 @@ def describe(error, memory_limit_mb):
     try:
         import linecache, traceback
 
-        linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+        if folder is None:
+            linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == "<string>":
             frames = frames.tb_next
@@ -223,18 +224,37 @@ load, source = read_frame()
 source = source.decode()
 function_id, function_name = load["function_id"], load["function_name"]
 memory_limit_mb, output_limit_bytes = load["memory_limit_mb"], load["output_limit_bytes"]
+folder = load.get("folder")
 module_name, _, handler_name = load["handler"].rpartition(".")
-module_name = module_name.replace("/", ".").rpartition(".")[2] or "index"
+module_name = module_name.replace("/", ".") or "index"
+if folder is None:
+    module_name = module_name.rpartition(".")[2] or "index"
 filename = module_name + ".py"
 os.environ.update(load["environment"])
 if "TZ" in os.environ:
     time.tzset()
-module = types.ModuleType(module_name)
-module.__file__ = filename
-sys.modules[module_name] = module
-sys.argv = [filename]
-try:
+
+
+def run_source():
+    module = types.ModuleType(module_name)
+    module.__file__ = filename
+    sys.modules[module_name] = module
+    sys.argv = [filename]
     exec(compile(source, filename, "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def import_from_folder():
+    os.environ["LAMBDA_TASK_ROOT"] = folder
+    os.chdir(folder)  # it may have been mounted after this program began
+    sys.path.insert(0, folder)
+    sys.argv = [f"{folder}/{module_name.replace('.', '/')}.py"]
+    __import__(module_name)
+    return sys.modules[module_name]
+
+
+try:
+    module = run_source() if folder is None else import_from_folder()
 except SystemExit as error:
     leave(error)
 except BaseException as error:

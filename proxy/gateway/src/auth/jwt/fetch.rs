@@ -2,20 +2,12 @@
 
 use std::{fs, io, path::PathBuf};
 
-use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, StatusCode, Url};
 
-use crate::config::JwtConfig;
-
-/// Why keys could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchProblem {
-    #[error("the request failed")]
-    Request(#[source] reqwest::Error),
-    #[error("the answer was {0}")]
-    Status(StatusCode),
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(usize),
-}
+use crate::{
+    bounded_answer::{self, AnswerProblem},
+    config::JwtConfig,
+};
 
 /// Why nothing can be fetched at all.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +34,8 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub(super) fn new(config: &JwtConfig, url: Url) -> Result<Self, ClientProblem> {
-        let mut client = Client::builder()
-            .timeout(config.jwks_timeout.get())
-            // Keys are where the operator said, nowhere else.
-            .redirect(redirect::Policy::none())
-            .https_only(url.scheme() == "https")
-            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")));
+        let mut client =
+            bounded_answer::client().timeout(config.jwks_timeout.get()).https_only(url.scheme() == "https");
         if let Some(path) = &config.jwks_ca_file {
             let pem = fs::read(path).map_err(|source| ClientProblem::Read { path: path.clone(), source })?;
             let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
@@ -61,20 +49,8 @@ impl Fetcher {
     }
 
     /// The document at the address.
-    pub(super) async fn fetch(&self) -> Result<Vec<u8>, FetchProblem> {
-        // The address may hold a password, and reqwest's errors show it.
-        let failed = |error: reqwest::Error| FetchProblem::Request(error.without_url());
-        let mut answer = self.client.get(self.url.clone()).send().await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchProblem::Status(answer.status()));
-        }
-        let mut document = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if document.len() + chunk.len() > self.limit_bytes {
-                return Err(FetchProblem::TooLong(self.limit_bytes));
-            }
-            document.extend_from_slice(&chunk);
-        }
-        Ok(document)
+    pub(super) async fn fetch(&self) -> Result<Vec<u8>, AnswerProblem> {
+        let question = self.client.get(self.url.clone());
+        bounded_answer::ask(question, |status| status == StatusCode::OK, self.limit_bytes).await
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     TokenProblem,
     claims::Rules,
-    fetch::{ClientProblem, FetchProblem, Fetcher},
+    fetch::{ClientProblem, Fetcher},
     jws::Jws,
     key::{Algorithm, KeyProblem, VerificationKey},
     key_set::{KeySet, KeySetProblem, Origin},
@@ -24,6 +24,7 @@ use crate::{
         file::{self, ReadProblem},
         readings::Readings,
     },
+    bounded_answer::AnswerProblem,
     config::JwtConfig,
 };
 
@@ -39,7 +40,7 @@ pub(crate) enum SourceProblem {
         problem: DocumentProblem,
     },
     #[error(transparent)]
-    Fetch(#[from] FetchProblem),
+    Fetch(#[from] AnswerProblem),
     #[error("cannot use the keys that were fetched")]
     Fetched(#[source] DocumentProblem),
     #[error(transparent)]

@@ -26,8 +26,8 @@ pub use document_file::FileError;
 pub(super) use document_file::{DocumentFile, SETTLE};
 pub(super) use file::{FileStore, log_beside};
 pub(super) use last_good::{LastGood, Pending};
-pub(crate) use postgres::connect;
-pub(super) use postgres::{PostgresStore, channel, options, within};
+pub(super) use postgres::{PostgresStore, channel};
+pub(crate) use postgres::{connect, fence_channel, options, within};
 pub(super) use rows::from as revisions_from;
 
 use super::chain::{Break, Head, LogEntry, Revision};

@@ -177,7 +177,7 @@ impl Store for PostgresStore {
 }
 
 /// How to reach the store. The address has been checked when the settings were read.
-pub(in crate::control) fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
+pub(crate) fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
     // What is wrong with an address may quote its password.
     let bad = |_| StoreError::Refused(sqlx::Error::Configuration("`rollout.postgres.url` is no address".into()));
     let timeout_ms = config.timeout.get().as_millis().to_string();
@@ -195,6 +195,11 @@ pub(in crate::control) fn options(config: &PostgresConfig) -> Result<PgConnectOp
 /// The channel on which the table's trigger announces revisions.
 pub(in crate::control) fn channel(config: &PostgresConfig) -> String {
     format!("{}_rollout", config.schema)
+}
+
+/// The channel on which the fences of slices are announced.
+pub(crate) fn fence_channel(config: &PostgresConfig) -> String {
+    format!("{}_fences", config.schema)
 }
 
 /// Connects, and brings the schema up to date unless that was done.
@@ -224,10 +229,7 @@ async fn migrate(connection: &mut PgConnection, schema: &str) -> Result<(), Migr
 }
 
 /// Waits for the database so long and no longer.
-pub(in crate::control) async fn within<T>(
-    limit: Duration,
-    asking: impl Future<Output = sqlx::Result<T>>,
-) -> Result<T, StoreError> {
+pub(crate) async fn within<T>(limit: Duration, asking: impl Future<Output = sqlx::Result<T>>) -> Result<T, StoreError> {
     timeout(limit, asking).await.unwrap_or_else(|_| Err(timed_out())).map_err(classified)
 }
 

@@ -7,8 +7,7 @@ use crate::{
 };
 
 pub(crate) async fn set(connection: &Connection, change: ShadowArguments, output: &Output) -> anyhow::Result<ExitCode> {
-    let changed =
-        Admin::new(connection)?.set_shadow(&change.route, change.percent, change.expect, &change.note).await?;
+    let changed = Admin::new(connection)?.set_shadow(&change.route, change.percent, &change.terms).await?;
     output.result(&changed, || {
         let (from, to) = (percent(changed.from_percent), percent(changed.to_percent));
         if changed.from_percent == changed.to_percent {

@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use crate::{
+    finding::{Finding, Listed},
+    slice::SliceError,
+};
+
+/// Why a copy did not end. No message holds a connection URL.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The slice could not be planned.
+    #[error(transparent)]
+    Slice(#[from] SliceError),
+    /// A database could not be reached, read or prepared.
+    #[error("cannot {what}")]
+    Database {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Something must change before a copy makes sense.
+    #[error("the target cannot take the rows:\n{}", Listed(findings))]
+    Unfit {
+        /// Everything that must change.
+        findings: Vec<Finding>,
+    },
+    /// Somebody else copies the slice.
+    #[error("another copy of this slice has been running for more than {} s", waited.as_secs())]
+    Busy {
+        /// How long this one has waited.
+        waited: Duration,
+    },
+    /// A part of a table could not be copied; nothing of it is there.
+    #[error("cannot copy part {chunk} of `{table}`")]
+    Chunk {
+        /// The candidate's table.
+        table: String,
+        /// Counts from 0.
+        chunk: i32,
+        /// The cause.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// An index or constraint could not be made.
+    #[error("cannot make `{name}` of `{table}`")]
+    Definition {
+        /// The candidate's table.
+        table: String,
+        /// Its name.
+        name: String,
+        /// The cause.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A part of this program ended in a way that it should not.
+    #[error("a reader ended unexpectedly")]
+    Reader(#[source] tokio::task::JoinError),
+}
+
+impl CopyError {
+    pub(super) fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { what, source }
+    }
+}

@@ -1,0 +1,343 @@
+//! A replication connection that is asked one thing at a time.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use postgres_protocol::{
+    authentication::{
+        md5_hash,
+        sasl::{self, ChannelBinding, ScramSha256},
+    },
+    message::{
+        backend::{ErrorFields, Message},
+        frontend,
+    },
+};
+use rustls::pki_types::ServerName;
+use sqlx::postgres::PgSslMode;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    address::{Address, Place},
+    error::LinkError,
+    tls,
+};
+
+/// Room for what one read of the socket brings.
+const READ_BYTES: usize = 64 << 10;
+
+/// One way to print a value, whatever the server's own settings are.
+const OPTIONS: &str = "-c datestyle=ISO,YMD -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 \
+                       -c bytea_output=hex -c lc_monetary=C -c statement_timeout=0 -c lock_timeout=0 \
+                       -c idle_in_transaction_session_timeout=0";
+
+/// The tag of the answer that begins `COPY BOTH`, which `postgres-protocol` does not know.
+const COPY_BOTH: u8 = b'W';
+
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
+
+/// A connection in replication mode (`replication=database`): it takes SQL and replication commands.
+pub(crate) struct Session {
+    transport: Box<dyn Transport>,
+    received: BytesMut,
+    to_send: BytesMut,
+}
+
+/// One row of an answer, as text.
+pub(crate) type TextRow = Vec<Option<String>>;
+
+impl Session {
+    /// Connects and authenticates.
+    pub(crate) async fn connect(address: &Address) -> Result<Self, LinkError> {
+        let transport = transport(address).await?;
+        let mut session = Self { transport, received: BytesMut::new(), to_send: BytesMut::new() };
+        let parameters = [
+            ("user", address.user.as_str()),
+            ("database", &address.database),
+            ("replication", "database"),
+            ("client_encoding", "UTF8"),
+            ("application_name", "strangler"),
+            ("options", OPTIONS),
+        ];
+        frontend::startup_message(parameters, &mut session.to_send)?;
+        session.flush().await?;
+        session.authenticate(address).await?;
+        session.until_ready().await?;
+        Ok(session)
+    }
+
+    /// Asks, and waits for the whole answer.
+    pub(crate) async fn query(&mut self, sql: &str) -> Result<Vec<TextRow>, LinkError> {
+        frontend::query(sql, &mut self.to_send)?;
+        self.flush().await?;
+        self.until_ready().await
+    }
+
+    /// Asks for what is answered by a stream both ways.
+    pub(super) async fn copy_both(&mut self, sql: &str) -> Result<(), LinkError> {
+        frontend::query(sql, &mut self.to_send)?;
+        self.flush().await?;
+        loop {
+            match self.receive().await? {
+                None => return Ok(()),
+                Some(Message::ErrorResponse(error)) => return Err(refusal(error.fields())),
+                Some(_notice) => {}
+            }
+        }
+    }
+
+    /// The next message; none for the one that begins `COPY BOTH`. Nothing is lost when it is dropped
+    /// before it has answered.
+    pub(super) async fn receive(&mut self) -> Result<Option<Message>, LinkError> {
+        loop {
+            if self.received.first() == Some(&COPY_BOTH) {
+                if let Some(length) = self.received.get(1..5) {
+                    let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
+                    if self.received.len() > length {
+                        let _ = self.received.split_to(length + 1);
+                        return Ok(None);
+                    }
+                }
+            } else if let Some(message) = Message::parse(&mut self.received)? {
+                return Ok(Some(message));
+            }
+            self.received.reserve(READ_BYTES);
+            if self.transport.read_buf(&mut self.received).await? == 0 {
+                return Err(LinkError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// A message that is there already, without waiting.
+    pub(super) fn received(&mut self) -> Result<Option<Message>, LinkError> {
+        Ok(Message::parse(&mut self.received)?)
+    }
+
+    /// Sends one message of a stream.
+    pub(super) async fn send_copy_data(&mut self, data: &[u8]) -> Result<(), LinkError> {
+        frontend::CopyData::new(data)?.write(&mut self.to_send);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), LinkError> {
+        // What was written is taken from the buffer at once, so that an abandoned call does not send
+        // a half of a message and then all of it.
+        while !self.to_send.is_empty() {
+            self.transport.write_buf(&mut self.to_send).await?;
+        }
+        self.transport.flush().await?;
+        Ok(())
+    }
+
+    async fn until_ready(&mut self) -> Result<Vec<TextRow>, LinkError> {
+        let mut rows = Vec::new();
+        let mut refused = None;
+        loop {
+            match self.receive().await? {
+                Some(Message::ReadyForQuery(_)) => return refused.map_or(Ok(rows), Err),
+                Some(Message::DataRow(row)) => rows.push(text_row(&row)?),
+                // At the start a refusal ends the connection, and nothing follows.
+                Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
+                Some(_) => {}
+                None => return Err(LinkError::Protocol("a stream that nobody asked for".to_owned())),
+            }
+        }
+    }
+
+    async fn authenticate(&mut self, address: &Address) -> Result<(), LinkError> {
+        loop {
+            match self.receive().await? {
+                Some(Message::AuthenticationOk) => return Ok(()),
+                Some(Message::AuthenticationCleartextPassword) => {
+                    let password = password(address)?.as_bytes().to_vec();
+                    frontend::password_message(&password, &mut self.to_send)?;
+                    self.flush().await?;
+                }
+                Some(Message::AuthenticationMd5Password(asked)) => {
+                    let hash = md5_hash(address.user.as_bytes(), password(address)?.as_bytes(), asked.salt());
+                    frontend::password_message(hash.as_bytes(), &mut self.to_send)?;
+                    self.flush().await?;
+                }
+                Some(Message::AuthenticationSasl(_)) => self.scram(password(address)?).await?,
+                Some(Message::ErrorResponse(error)) => return Err(refusal(error.fields())),
+                Some(Message::NoticeResponse(_)) => {}
+                _ => return Err(LinkError::Authentication("the server wants Kerberos or the like; use a password")),
+            }
+        }
+    }
+
+    async fn scram(&mut self, password: &str) -> Result<(), LinkError> {
+        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+        frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut self.to_send)?;
+        self.flush().await?;
+        loop {
+            match self.receive().await? {
+                Some(Message::AuthenticationSaslContinue(body)) => {
+                    scram.update(body.data())?;
+                    frontend::sasl_response(scram.message(), &mut self.to_send)?;
+                    self.flush().await?;
+                }
+                Some(Message::AuthenticationSaslFinal(body)) => {
+                    scram.finish(body.data())?;
+                    return Ok(());
+                }
+                Some(Message::ErrorResponse(error)) => return Err(refusal(error.fields())),
+                _ => return Err(LinkError::Authentication("the server left the exchange")),
+            }
+        }
+    }
+}
+
+fn password(address: &Address) -> Result<&str, LinkError> {
+    address.password.as_deref().ok_or(LinkError::Authentication("the server wants a password, and there is none"))
+}
+
+fn text_row(row: &postgres_protocol::message::backend::DataRowBody) -> Result<TextRow, LinkError> {
+    use fallible_iterator::FallibleIterator;
+    let mut values = Vec::new();
+    let mut ranges = row.ranges();
+    while let Some(range) = ranges.next()? {
+        values.push(
+            range.and_then(|range| row.buffer().get(range)).map(|value| String::from_utf8_lossy(value).into_owned()),
+        );
+    }
+    Ok(values)
+}
+
+/// What a server refuses with.
+pub(super) fn refusal(mut fields: ErrorFields<'_>) -> LinkError {
+    use fallible_iterator::FallibleIterator;
+    let (mut code, mut message, mut hint) = (String::new(), String::new(), None);
+    while let Ok(Some(field)) = fields.next() {
+        let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
+        match field.type_() {
+            b'C' => code = value,
+            b'M' => message = value,
+            b'H' => hint = Some(value),
+            _ => {}
+        }
+    }
+    LinkError::Server { code, message, hint }
+}
+
+async fn transport(address: &Address) -> Result<Box<dyn Transport>, LinkError> {
+    let (host, port) = match &address.place {
+        Place::Socket(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        Place::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let mut stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    if matches!(address.ssl_mode, PgSslMode::Disable | PgSslMode::Allow) {
+        return Ok(Box::new(stream));
+    }
+    let mut request = BytesMut::new();
+    frontend::ssl_request(&mut request);
+    stream.write_all(&request).await?;
+    match stream.read_u8().await? {
+        b'S' => {}
+        b'N' if matches!(address.ssl_mode, PgSslMode::Prefer) => return Ok(Box::new(stream)),
+        b'N' => return Err(LinkError::Tls("the server has no TLS, and the address asks for it".to_owned())),
+        _ => return Err(LinkError::Protocol("an answer to the request for TLS that is none".to_owned())),
+    }
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| LinkError::Tls(error.to_string()))?;
+    let connector = TlsConnector::from(Arc::new(tls::config(address)?));
+    Ok(Box::new(connector.connect(name, stream).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::IpAddr, path::Path};
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+    use tempfile::TempDir;
+    use testkit::PrivatePostgres;
+
+    use super::*;
+
+    /// An authority, and a pair that it has issued for this machine: `NAME.pem`, `server.pem`, `server.key`.
+    fn issue(folder: &Path, name: &str) {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(authority, key).expect("an authority");
+        let mut server = CertificateParams::default();
+        server.subject_alt_names = vec![rcgen::SanType::IpAddress(IpAddr::from([127, 0, 0, 1]))];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = server.signed_by(&key, &issuer).expect("a certificate");
+        for (file, text) in [(name, issuer.pem()), ("server", certificate.pem()), ("server.key", key.serialize_pem())] {
+            let file = if file.contains('.') { file.to_owned() } else { format!("{file}.pem") };
+            fs::write(folder.join(file), text).expect("a file");
+        }
+    }
+
+    async fn connect(url: &str) -> Result<Session, LinkError> {
+        Session::connect(&Address::of(&url.parse().expect("a URL"))).await
+    }
+
+    async fn is_encrypted(session: &mut Session) -> bool {
+        let sql = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+        session.query(sql).await.expect("an answer")[0][0].as_deref() == Some("t")
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_as_secret_as_its_address_asks_and_trusts_only_whom_it_should() {
+        let (folder, postgres) = (TempDir::new().expect("a folder"), PrivatePostgres::start().await);
+        issue(folder.path(), "stranger");
+        issue(folder.path(), "authority");
+        let plain = postgres.url("postgres");
+        let url = |options: &str| plain.replace("sslmode=disable", options);
+        let refused = connect(&url("sslmode=require")).await.err().expect("the server has no TLS yet");
+        assert!(matches!(refused, LinkError::Tls(_)), "{refused}");
+        assert!(!is_encrypted(&mut connect(&url("sslmode=prefer")).await.expect("it has no preference")).await);
+
+        let mut superuser = PgConnection::connect(&plain).await.expect("a connection");
+        for file in ["server.pem", "server.key"] {
+            // The server itself writes them: they must be its own, and nobody else may read the key.
+            let lines = fs::read_to_string(folder.path().join(file)).expect("a file").replace('\n', "','");
+            let copy = format!("COPY (SELECT unnest(ARRAY['{lines}'])) TO PROGRAM 'umask 077; cat > {file}'");
+            superuser.execute(AssertSqlSafe(copy)).await.expect("a superuser may");
+        }
+        for setting in ["ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"] {
+            superuser.execute(AssertSqlSafe(format!("ALTER SYSTEM SET {setting}"))).await.expect("a superuser may");
+        }
+        superuser.execute("SELECT pg_reload_conf()").await.expect("a superuser may");
+        testkit::eventually(std::time::Duration::from_secs(30), async || {
+            connect(&url("sslmode=require")).await.is_ok()
+        })
+        .await;
+        let trusted = |mode: &str, authority: &str| {
+            url(&format!("sslmode={mode}&sslrootcert={}", folder.path().join(authority).display()))
+        };
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let mut session =
+                connect(&trusted(mode, "authority.pem")).await.unwrap_or_else(|error| panic!("{mode}: {error}"));
+            assert!(is_encrypted(&mut session).await, "{mode}");
+        }
+        for mode in ["verify-ca", "verify-full"] {
+            let refused = connect(&trusted(mode, "stranger.pem")).await;
+            assert!(refused.is_err(), "{mode}: another authority's server is not believed");
+        }
+        // The certificate is for an address, not for a name.
+        let by_name = |mode: &str| trusted(mode, "authority.pem").replace("127.0.0.1", "localhost");
+        assert!(connect(&by_name("verify-full")).await.is_err());
+        connect(&by_name("verify-ca")).await.expect("any name will do");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_its_code_and_no_password() {
+        let database = testkit::postgres().await;
+        let wrong = database.url.replacen("postgres:", "nobody:", 2).replacen("nobody:", "postgres:", 1);
+        let error = connect(&wrong).await.err().expect("there is no such role");
+        assert_eq!(error.code(), Some("28P01"), "{error}");
+        let mut session = connect(&database.url).await.expect("a connection");
+        let error = session.query("DROP_REPLICATION_SLOT nothing").await.expect_err("there is none");
+        assert_eq!(error.code(), Some("42704"), "{error}");
+        assert_eq!(session.query("select 'x', null").await.expect("it goes on"), [[Some("x".to_owned()), None]]);
+    }
+}
