@@ -51,7 +51,7 @@ impl Lifecycle {
                 shutdown.cancel();
             }
         };
-        self.tasks.spawn(guarded.instrument(tracing::info_span!("task", name)));
+        self.tasks.spawn(guarded.instrument(tracing::info_span!("task", task = name)));
     }
 
     /// Runs `hook` after the last request was answered and before the process ends, within the
@@ -67,7 +67,7 @@ impl Lifecycle {
     pub(crate) async fn run_hooks(&self) {
         let hooks = std::mem::take(&mut *self.hooks.lock().unwrap_or_else(PoisonError::into_inner));
         for (name, hook) in hooks.into_iter().rev() {
-            hook().instrument(tracing::info_span!("drain", name)).await;
+            hook().instrument(tracing::info_span!("drain", task = name)).await;
         }
     }
 

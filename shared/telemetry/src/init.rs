@@ -5,7 +5,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{LogFormat, TelemetryConfig};
+use crate::{LogFormat, TelemetryConfig, json_lines::JsonLines};
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Guard, In
     let filter = EnvFilter::try_new(&config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = match config.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines.json().event_format(JsonLines).boxed(),
         LogFormat::Text => lines.with_target(false).boxed(),
     };
     let provider = config.otlp_endpoint.as_deref().map(|endpoint| provider(service, endpoint, config)).transpose()?;

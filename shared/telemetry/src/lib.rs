@@ -8,6 +8,7 @@
 mod config;
 mod exemplars;
 mod init;
+mod json_lines;
 pub mod metrics;
 mod openmetrics;
 mod trace_context;

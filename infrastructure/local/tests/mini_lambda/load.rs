@@ -24,8 +24,9 @@ async fn sides(system: &System, keys: &[String]) -> HashMap<String, Side> {
         .map(|key| async move {
             let url = system.url("gateway", &format!("/api/v1/functions/{key}"));
             let response = system.client.get(url).send().await.expect("the gateway answers");
-            assert_eq!(response.status(), 404);
-            (key.clone(), Side::of(&response).expect("a side served it"))
+            let (status, side) = (response.status(), Side::of(&response));
+            assert_eq!(status, 404, "{side:?}: {}", response.text().await.unwrap_or_default());
+            (key.clone(), side.expect("a side served it"))
         })
         .buffer_unordered(AT_A_TIME)
         .collect()
