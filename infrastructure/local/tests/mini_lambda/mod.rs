@@ -25,6 +25,6 @@ mod load;
 mod operator;
 mod rollout;
 mod shadow;
-mod site;
+pub mod site;
 mod traffic;
 mod visibility;
