@@ -2,6 +2,7 @@
 
 use layered_config::{Report, Validate};
 use objects::ObjectsConfig;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use service::{AdminConfig, HttpConfig, ServiceConfig};
 use telemetry::TelemetryConfig;
@@ -9,7 +10,7 @@ use telemetry::TelemetryConfig;
 use crate::{bus::BusConfig, executor::ExecutorConfig, scheduler::SchedulerConfig, store::DatabaseConfig};
 
 /// Everything that can be set.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where and how to serve HTTP.

@@ -17,6 +17,7 @@ use chrono::Utc;
 use domain::{Event, EventType};
 use layered_config::{HumanDuration, Report, Validate};
 use schedule::{Schedule, firing_id};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use service::Backoff;
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// Whether and how often due triggers are looked for.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SchedulerConfig {
     /// `false` pauses all cron triggers of this replica.

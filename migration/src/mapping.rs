@@ -38,6 +38,7 @@ mod slices;
 use std::{collections::BTreeMap, str::FromStr};
 
 use layered_config::{Problems, Report, Validate, load_str};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use slices::{Owner, Slice};
@@ -45,7 +46,7 @@ pub use slices::{Owner, Slice};
 use crate::identifier::Identifier;
 
 /// The whole document.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
     /// The monolith's side.
@@ -60,7 +61,7 @@ pub struct Mapping {
 }
 
 /// The monolith's side.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Source {
     /// The schema its tables are in.
@@ -76,7 +77,7 @@ impl Default for Source {
 }
 
 /// One candidate's side.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// The schema that it finds its tables in.
@@ -89,7 +90,7 @@ pub struct Target {
 }
 
 /// One table of a candidate.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Table {
     /// The monolith's table; the same name when left out.
@@ -105,7 +106,7 @@ pub struct Table {
 }
 
 /// How one column of the candidate comes about.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Column {
     /// The monolith's column; the same name when left out. Not together with `read`.

@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use domain::{Event, EventId};
 use layered_config::{HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use service::{Backoff, ReadinessHandle};
 use tokio::{
@@ -24,7 +25,7 @@ use super::{BusConfig, EventBus, Processor, PublishError, Settlement};
 use crate::store::{Store, StoreError};
 
 /// Settings of the in-process bus.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InProcessConfig {
     /// The most events that may wait; what exceeds it is refused.

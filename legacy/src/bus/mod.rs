@@ -28,7 +28,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use domain::Event;
 use layered_config::{HumanDuration, Report, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use service::ReadinessHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,7 @@ pub use messaging::RabbitmqConfig;
 use rabbitmq::RabbitmqBus;
 
 /// Which bus, and how its events are worked off.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
     /// `in_process` or `rabbitmq`.
@@ -56,7 +57,7 @@ pub struct BusConfig {
 }
 
 /// The implementations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BusKind {
     /// Events wait in the database and are worked off by any replica.

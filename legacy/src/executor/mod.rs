@@ -17,14 +17,15 @@ use async_trait::async_trait;
 use domain::Runtime;
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
 use sandbox::{FunctionCode, Invocation, Outcome, SandboxConfig, SandboxError};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use docker::DockerExecutor;
 pub use docker::{DockerConfig, DockerImage};
 use in_sandbox::SandboxExecutor;
 
 /// What runs the functions, and how much of it at a time.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExecutorConfig {
     /// `sandbox` or `docker`.
@@ -45,7 +46,7 @@ pub struct ExecutorConfig {
 }
 
 /// The backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecutorKind {
     /// A new `bwrap` sandbox for each call.

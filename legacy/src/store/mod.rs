@@ -16,6 +16,7 @@ use std::{borrow::Cow, str::FromStr, time::Duration};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use layered_config::{HumanDuration, Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::{
     PgPool,
@@ -33,7 +34,7 @@ pub(crate) use webhooks::NewWebhook;
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Where `mini_lambda` is and how many connections to it are kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/mini_lambda`.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use layered_config::Report;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Mapping, Target, identifier, key, sql};
 
 /// Tables that move together, to one target.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slice {
     /// The name of the target.
@@ -31,7 +32,7 @@ pub struct Slice {
 }
 
 /// Who may write the tables of a slice.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// One side at a time; a cutover changes it.

@@ -1,9 +1,10 @@
 //! The gateway's command line.
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
-use gateway::{RunError, run, validate};
+use clap::{CommandFactory as _, Parser, ValueEnum};
+use clap_complete::Shell;
+use gateway::{Config, RolloutDocument, RunError, run, validate};
 use mimalloc::MiMalloc;
 
 /// A request makes and drops some hundred small buffers, mostly on one thread: `scripts/bench proxy`
@@ -16,11 +17,28 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[command(name = "gateway", version)]
 struct Arguments {
     /// The configuration file (TOML). Variables such as GATEWAY__HTTP__BIND win over it.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["schema", "man", "completions"])]
+    config: Option<PathBuf>,
     /// Check the configuration and the rollout document, print every problem, and end.
     #[arg(long)]
     check: bool,
+    /// Print the JSON Schema of a document, for editors, and end.
+    #[arg(long, value_enum, value_name = "DOCUMENT")]
+    schema: Option<Document>,
+    /// Print the manual page, in roff, and end.
+    #[arg(long)]
+    man: bool,
+    /// Print a completion script and end.
+    #[arg(long, value_name = "SHELL")]
+    completions: Option<Shell>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Document {
+    /// What `--config` names.
+    Settings,
+    /// What moves while the gateway runs.
+    Rollout,
 }
 
 /// The exit code for files that must be mended before another try makes sense.
@@ -28,19 +46,41 @@ const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let Some(config) = &arguments.config else { return describe(&arguments) };
     if arguments.check {
-        return match validate(&arguments.config) {
+        return match validate(config) {
             Ok(summary) => {
-                eprintln!("{}: {summary}", arguments.config.display());
+                eprintln!("{}: {summary}", config.display());
                 ExitCode::SUCCESS
             }
             Err(RunError::Problems(problems)) => fail(BAD_CONFIGURATION, &problems.to_string()),
             Err(error) => fail(BAD_CONFIGURATION, &with_causes(&error)),
         };
     }
-    match run(&arguments.config) {
+    match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(RunError::Problems(problems)) => fail(BAD_CONFIGURATION, &problems.to_string()),
+        Err(error) => fail(1, &with_causes(&error)),
+    }
+}
+
+/// Prints what is known about the program itself.
+fn describe(arguments: &Arguments) -> ExitCode {
+    let mut command = Arguments::command();
+    let mut text = Vec::new();
+    if let Some(document) = arguments.schema {
+        text = match document {
+            Document::Settings => Config::schema(),
+            Document::Rollout => RolloutDocument::schema(),
+        }
+        .into_bytes();
+    } else if let Some(shell) = arguments.completions {
+        clap_complete::generate(shell, &mut command, "gateway", &mut text);
+    } else if let Err(error) = clap_mangen::Man::new(command).render(&mut text) {
+        return fail(1, &with_causes(&error));
+    }
+    match std::io::stdout().write_all(&text) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &with_causes(&error)),
     }
 }

@@ -122,11 +122,35 @@ pub(crate) enum Command {
     /// API keys of the gateway's callers
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
+    /// Print the JSON Schema of a document, for editors that check and complete TOML
+    Schema {
+        /// The document
+        #[arg(value_enum)]
+        document: Document,
+    },
+    /// Write the manual pages of this program into a folder
+    Man {
+        /// The folder; it is made when it is missing
+        folder: PathBuf,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+/// The documents that people write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Document {
+    /// A gateway's settings, `gateway.toml`
+    Gateway,
+    /// What moves while it runs, `rollout.toml`
+    Rollout,
+    /// Which table of the candidate is which of the monolith, `mapping.toml`
+    Mapping,
+    /// A whole system on one machine, `stack.toml`
+    Stack,
 }
 
 /// Which stack to run, and where.

@@ -89,6 +89,8 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
             }
             Command::Db(DbCommand::Verify(asked)) => command::db::verify(asked, output).await,
             Command::ApiKey(ApiKeyCommand::New(asked)) => command::api_key::new(&asked, output),
+            Command::Schema { document } => command::schema::run(document).await,
+            Command::Man { folder } => command::man::run(&folder, output),
             Command::Completions { shell } => Ok(command::completions::run(shell)),
         }
     })

@@ -9,6 +9,7 @@ use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use objects::ObjectsConfig;
 use runtimes::{Protocol, RuntimesConfig};
 use sandbox::SandboxConfig;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use service::{AdminConfig, HttpConfig, ServiceConfig};
 use standardwebhooks::{Webhook, WebhookError};
@@ -17,7 +18,7 @@ use telemetry::TelemetryConfig;
 use crate::{cron::CronConfig, dry_runs::DryRunConfig, events::EventsConfig, pool, recorder, webhooks::WebhooksConfig};
 
 /// All of it.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where and how to serve.
@@ -57,7 +58,7 @@ pub struct Config {
 }
 
 /// The build service.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuildsConfig {
     /// What both know, as Standard Webhooks writes it: `whsec_` and base64. Without it no message is taken.
@@ -65,7 +66,7 @@ pub struct BuildsConfig {
 }
 
 /// What is known of the monolith.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LegacyConfig {
     /// The runtimes it knows. Functions of others are listed as those that only this service can serve.
@@ -80,7 +81,7 @@ impl Default for LegacyConfig {
 }
 
 /// Code that is kept near.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CodeConfig {
     /// How much source is kept in memory.
@@ -90,7 +91,7 @@ pub struct CodeConfig {
 }
 
 /// Packages on the disk.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PackagesConfig {
     /// Where they are unpacked: every instance's own, and below folders that the users whom workers run as may pass
@@ -104,7 +105,7 @@ pub struct PackagesConfig {
 }
 
 /// Workers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PoolConfig {
     /// Workers of all functions together.
@@ -134,7 +135,7 @@ pub struct PoolConfig {
 }
 
 /// What holds for one function's workers.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FunctionPoolConfig {
     /// Workers that are there though nobody calls it, and that do not give way to others.
@@ -148,7 +149,7 @@ pub struct FunctionPoolConfig {
 }
 
 /// Interpreters that wait for functions that have no worker yet.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrewarmedConfig {
     /// The runtime of the functions, one that is spoken to in the built-in way.
@@ -165,7 +166,7 @@ fn default_memory_mb() -> u32 {
 }
 
 /// All of them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PrewarmedList(pub Vec<PrewarmedConfig>);
 
@@ -178,7 +179,7 @@ impl Default for PrewarmedList {
 }
 
 /// The history of executions.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecorderConfig {
     /// Folder of the journal: on a disk that outlives the process, and every instance's own.

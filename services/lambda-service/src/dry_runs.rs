@@ -13,6 +13,7 @@ use axum::body::Bytes;
 use domain::{ExecutionId, FunctionId, contract::InvokeResponse};
 use dry_run::{Key, KeyProblem, Verifier};
 use layered_config::{HumanDuration, Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// Whether and how dry runs are taken.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DryRunConfig {
     /// What this service shares with the gateway; at least 32 bytes. Without it every dry run is refused.

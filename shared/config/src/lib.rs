@@ -42,9 +42,11 @@ mod load;
 mod problem;
 mod redact;
 mod report;
+mod schema;
 mod value_types;
 
 pub use load::{Sources, load, load_str, load_str_with};
 pub use problem::{Origin, Problem, Problems};
 pub use report::{Report, Validate};
+pub use schema::schema;
 pub use value_types::{ByteSize, HumanDuration, Secret};

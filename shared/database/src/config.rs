@@ -3,6 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use layered_config::{HumanDuration, Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgPool,
@@ -18,7 +19,7 @@ const RESTED: Duration = Duration::from_secs(1);
 pub struct InvalidUrl;
 
 /// The database.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`.

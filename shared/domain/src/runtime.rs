@@ -1,11 +1,12 @@
 //! The runtimes that the contract names.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A runtime a client may ask for. Which interpreter serves it is each service's configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Runtime {
     /// `python3.9`
     #[serde(rename = "python3.9")]
@@ -25,7 +26,7 @@ pub enum Runtime {
 }
 
 /// The language a runtime's code is written in, which decides the interpreter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// `def handler(event, context)`
@@ -122,6 +123,20 @@ impl FromStr for RuntimeName {
         } else {
             Err(InvalidRuntimeName(text.chars().take(Self::MAX_CHARS).collect()))
         }
+    }
+}
+
+impl JsonSchema for RuntimeName {
+    fn schema_name() -> Cow<'static, str> {
+        "RuntimeName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "name",
+            "description": "The name of a runtime.",
+            "type": "string"
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! How much a package may be.
 
 use layered_config::{ByteSize, Report, Validate};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a package may be at most. The defaults are what AWS Lambda allows, where it says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Size of the ZIP file.

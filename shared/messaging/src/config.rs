@@ -4,10 +4,11 @@ use std::{str::FromStr as _, time::Duration};
 
 use lapin::uri::AMQPUri;
 use layered_config::{HumanDuration, Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Where the broker is, and how it is spoken to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RabbitmqConfig {
     /// `amqp://user:password@host:port/vhost`.

@@ -1,10 +1,11 @@
 //! Where the bucket is.
 
 use layered_config::{HumanDuration, Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Where the bucket is, and how long to wait for it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ObjectsConfig {
     /// Address of the S3 server, such as `http://127.0.0.1:9000`; empty for Amazon's own in `region`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use domain::Language;
 use layered_config::{Report, Validate};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::NamePattern;
@@ -12,12 +13,12 @@ use crate::NamePattern;
 const BOOTSTRAP: &str = "/var/task/bootstrap";
 
 /// The runtimes, in the order in which a name is looked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RuntimesConfig(pub(crate) Vec<RuntimeConfig>);
 
 /// One runtime, or a family of them whose names differ in one part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeConfig {
     /// Its name; `*` stands for letters and digits.
@@ -41,7 +42,7 @@ pub struct RuntimeConfig {
 }
 
 /// The protocols between the platform and a function's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProtocolName {
     /// The worker protocol.

@@ -1,7 +1,8 @@
 //! Names of runtimes with one part left open.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A runtime's name in which at most one `*` stands for letters and digits, at least one.
@@ -49,6 +50,20 @@ impl FromStr for NamePattern {
             return Err(PatternError(text.chars().take(64).collect()));
         }
         Ok(Self { before: before.to_owned(), after: after.map(str::to_owned) })
+    }
+}
+
+impl JsonSchema for NamePattern {
+    fn schema_name() -> Cow<'static, str> {
+        "NamePattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "name",
+            "description": "A name in which at most one * stands for letters and digits.",
+            "type": "string"
+        })
     }
 }
 

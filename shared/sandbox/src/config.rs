@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the sandbox finds what it runs, and what it allows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SandboxConfig {
     /// The `bwrap` program; looked for on `PATH` when not set.
@@ -34,7 +35,7 @@ pub struct SandboxConfig {
 }
 
 /// Whether workers get control groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlGroups {
     /// Where the service may write them; otherwise resource limits alone bound a worker.
@@ -46,7 +47,7 @@ pub enum ControlGroups {
 }
 
 /// What one worker, or one call, may use. Memory is the function's own setting.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Processes and threads at a time.

@@ -1,13 +1,14 @@
 //! Who may use the routes of operators: whoever knows the token.
 
 use layered_config::{Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A shorter token could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
 /// The routes of operators.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// What they want as `Authorization: Bearer …`. Without it there are no such routes.

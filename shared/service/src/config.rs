@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 use telemetry::TelemetryConfig;
 
 /// What [`crate::run`] needs of a service's settings.
-pub trait ServiceConfig: DeserializeOwned + Validate + Send + 'static {
+pub trait ServiceConfig: DeserializeOwned + JsonSchema + Validate + Send + 'static {
     /// Where and how to serve.
     fn http(&self) -> &HttpConfig;
     /// Logs and traces.
@@ -15,7 +16,7 @@ pub trait ServiceConfig: DeserializeOwned + Validate + Send + 'static {
 }
 
 /// Where and how to serve HTTP.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
     /// Address to listen on; port 0 takes a free one, which the log names.

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io,
+    io::{self, Write as _},
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{Router, serve::ListenerExt as _};
-use clap::Parser;
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser};
+use clap_complete::Shell;
 use layered_config::Sources;
 use tokio::{
     net::TcpListener,
@@ -43,6 +44,15 @@ struct Arguments {
     /// Check the settings and exit: 0 when they are good, 2 with every problem when not
     #[arg(long)]
     check: bool,
+    /// Print the JSON Schema of the settings, for editors, and exit
+    #[arg(long)]
+    schema: bool,
+    /// Print the manual page, in roff, and exit
+    #[arg(long)]
+    man: bool,
+    /// Print a completion script and exit
+    #[arg(long, value_name = "SHELL")]
+    completions: Option<Shell>,
 }
 
 /// Runs a service until it is told to end. Exit status: 0 after a clean drain, 1 when it failed or
@@ -56,7 +66,11 @@ where
     B: FnOnce(C, Lifecycle) -> F + Send + 'static,
     F: Future<Output = anyhow::Result<Router>> + Send,
 {
-    let arguments = arguments(about);
+    let arguments = Arguments::from_arg_matches(&command(about).get_matches()).unwrap_or_else(|error| error.exit());
+    if let Some(text) = description::<C>(&arguments, about) {
+        let written = text.and_then(|text| io::stdout().write_all(&text));
+        return written.map_or_else(|error| report(&error.to_string(), 1), |()| ExitCode::SUCCESS);
+    }
     let mut sources = Sources::new(about.env_prefix);
     if let Some(file) = &arguments.config {
         sources = sources.file(file);
@@ -89,10 +103,23 @@ where
     }
 }
 
-fn arguments(about: About) -> Arguments {
-    use clap::{CommandFactory as _, FromArgMatches as _};
-    let command = Arguments::command().name(about.name).version(about.version);
-    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+fn command(about: About) -> Command {
+    Arguments::command().name(about.name).version(about.version)
+}
+
+/// What was asked about the program itself, if anything was.
+fn description<C: ServiceConfig>(arguments: &Arguments, about: About) -> Option<io::Result<Vec<u8>>> {
+    let mut text = Vec::new();
+    if arguments.schema {
+        text = layered_config::schema::<C>(&format!("settings of {}", about.name)).into_bytes();
+    } else if arguments.man {
+        if let Err(error) = clap_mangen::Man::new(command(about)).render(&mut text) {
+            return Some(Err(error));
+        }
+    } else {
+        clap_complete::generate(arguments.completions?, &mut command(about), about.name, &mut text);
+    }
+    Some(Ok(text))
 }
 
 /// Settings are wrong before there is a log to write to.

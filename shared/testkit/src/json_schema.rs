@@ -1,23 +1,29 @@
-//! As much of JSON Schema (2020-12) as our OpenAPI documents use. A keyword that is not known here fails the test, so
+//! As much of JSON Schema (2020-12, and draft 7) as our OpenAPI documents and the schemas of settings use. A keyword that is not known here fails the test, so
 //! that none is passed over.
 
 use serde_json::{Map, Value};
 
 /// They say nothing of what is valid.
-const ANNOTATIONS: [&str; 4] = ["description", "default", "contentEncoding", "contentMediaType"];
+const ANNOTATIONS: [&str; 7] =
+    ["$schema", "title", "description", "default", "definitions", "contentEncoding", "contentMediaType"];
 
 /// Schemas whose references are from the root of a document.
-pub(crate) struct JsonSchema<'a> {
+pub struct JsonSchema<'a> {
     root: &'a Value,
 }
 
 impl<'a> JsonSchema<'a> {
-    pub(crate) fn of(root: &'a Value) -> Self {
+    /// The root of a document; for a document that is one schema, that schema.
+    #[must_use]
+    pub fn of(root: &'a Value) -> Self {
         Self { root }
     }
 
     /// Whether a value is what a schema of the document says; if not, where and why.
-    pub(crate) fn check(&self, schema: &Value, value: &Value) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Where it is something else, and why.
+    pub fn check(&self, schema: &Value, value: &Value) -> Result<(), String> {
         self.check_at("$", schema, value)
     }
 
@@ -46,10 +52,15 @@ impl<'a> JsonSchema<'a> {
                     }
                     true
                 }
-                "anyOf" => {
-                    let any = said.as_array().into_iter().flatten();
-                    any.into_iter().any(|schema| self.check_at(place, schema, value).is_ok())
+                "anyOf" => self.matches(place, said, value) > 0,
+                "oneOf" => self.matches(place, said, value) == 1,
+                "allOf" => {
+                    for schema in said.as_array().into_iter().flatten() {
+                        self.check_at(place, schema, value)?;
+                    }
+                    true
                 }
+                "pattern" => value.as_str().is_none_or(|text| has_pattern(said, text)),
                 "required" => value.as_object().is_none_or(|fields| has_all(fields, said)),
                 "properties" | "additionalProperties" => true,
                 annotation if ANNOTATIONS.contains(&annotation) => true,
@@ -60,6 +71,12 @@ impl<'a> JsonSchema<'a> {
             }
         }
         self.check_fields(place, keywords, value)
+    }
+
+    /// How many of some schemas a value is of.
+    fn matches(&self, place: &str, schemas: &Value, value: &Value) -> usize {
+        let schemas = schemas.as_array().into_iter().flatten();
+        schemas.filter(|schema| self.check_at(place, schema, value).is_ok()).count()
     }
 
     fn check_fields(&self, place: &str, schema: &Map<String, Value>, value: &Value) -> Result<(), String> {
@@ -98,6 +115,10 @@ fn has_format(said: &Value, text: &str) -> bool {
     }
 }
 
+fn has_pattern(said: &Value, text: &str) -> bool {
+    said.as_str().and_then(|pattern| regex::Regex::new(pattern).ok()).is_some_and(|pattern| pattern.is_match(text))
+}
+
 fn has_all(fields: &Map<String, Value>, said: &Value) -> bool {
     said.as_array().into_iter().flatten().all(|name| name.as_str().is_some_and(|name| fields.contains_key(name)))
 }
@@ -120,14 +141,15 @@ mod tests {
             "type": "object", "required": ["n"], "additionalProperties": {"type": ["string", "null"]},
             "properties": {
                 "n": {"$ref": "#/components/Small"}, "at": {"format": "date-time"}, "of": {"enum": ["a", "b"]},
-                "list": {"items": {"minLength": 2}, "minItems": 1}, "any": {"anyOf": [{"const": 1}, {"type": "array"}]}
+                "list": {"items": {"minLength": 2}, "minItems": 1}, "any": {"anyOf": [{"const": 1}, {"type": "array"}]},
+                "one": {"oneOf": [{"pattern": "^a"}, {"pattern": "b$"}]}, "all": {"allOf": [{"type": "string"}]}
             }
         });
         let check = |value: &Value| JsonSchema::of(&document).check(&schema, value);
         for good in [
             json!({"n": 1}),
             json!({"n": 1, "more": "x", "less": null}),
-            json!({"n": 7, "at": "2024-02-29T00:00:00Z", "of": "b", "list": ["ab"], "any": []}),
+            json!({"n": 7, "at": "2024-02-29T00:00:00Z", "of": "b", "list": ["ab"], "any": [], "one": "a", "all": ""}),
         ] {
             check(&good).expect("it holds");
         }
@@ -142,11 +164,14 @@ mod tests {
             (json!({"n": 1, "list": []}), "$.list:"),
             (json!({"n": 1, "list": ["ab", "c"]}), "$.list[1]:"),
             (json!({"n": 1, "any": 2}), "$.any:"),
+            (json!({"n": 1, "one": "ab"}), "$.one:"),
+            (json!({"n": 1, "one": "c"}), "$.one:"),
+            (json!({"n": 1, "all": 1}), "$.all:"),
         ] {
             let why = check(&bad).expect_err("it does not hold");
             assert!(why.starts_with(place), "{bad}: {why}");
         }
-        for unknown in [json!({"oneOf": []}), json!({"$ref": "#/nowhere"}), json!(true)] {
+        for unknown in [json!({"not": {}}), json!({"$ref": "#/nowhere"}), json!(true)] {
             JsonSchema::of(&document).check(&unknown, &json!(1)).expect_err("it is not known");
         }
     }

@@ -32,6 +32,7 @@ pub use bucket::{PrivateS3, TestBucket, s3};
 pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres};
 pub use eventually::eventually;
+pub use json_schema::JsonSchema;
 pub use local_servers::Signal;
 pub use machine::machine;
 pub use redis::PrivateRedis;

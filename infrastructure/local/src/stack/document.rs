@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use layered_config::{HumanDuration, Problems, Report, Validate, load_str};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::restart::RestartPolicy;
@@ -13,7 +14,7 @@ use super::template::{Hole, Template};
 const RESERVED: [&str; 2] = ["postgres", "s3"];
 
 /// A parsed `stack.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StackDocument {
     /// Names the default data folder.
@@ -41,7 +42,7 @@ pub struct StackDocument {
 }
 
 /// `[postgres]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresPart {
     /// Databases that are made.
@@ -58,7 +59,7 @@ pub struct PostgresPart {
 }
 
 /// `[s3]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Part {
     /// Buckets that are made.
@@ -67,7 +68,7 @@ pub struct S3Part {
 }
 
 /// `[[process]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessPart {
     /// Its name in messages, of its log and of its folder.
@@ -94,7 +95,7 @@ pub struct ProcessPart {
 }
 
 /// `[[database_step]]`: the shared data stage of the migration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseStep {
     /// Its name in messages.

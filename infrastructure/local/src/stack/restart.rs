@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use layered_config::{HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `[restart]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
     /// The longest pause before the first restart; it doubles with each further end.

@@ -1,7 +1,8 @@
 //! Text with holes, such as `127.0.0.1:{port:gateway}`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 /// Text of a stack document, parsed. `{{` is a brace.
@@ -63,6 +64,20 @@ impl Template {
                 Piece::Hole(hole) => fill(hole),
             })
             .collect()
+    }
+}
+
+impl JsonSchema for Template {
+    fn schema_name() -> Cow<'static, str> {
+        "Template".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "text",
+            "description": "Text with holes such as {port:NAME}, {postgres.url:DATABASE}, {secret:NAME}, {data}; {{ is a brace.",
+            "type": "string"
+        })
     }
 }
 

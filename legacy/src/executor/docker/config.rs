@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use domain::Runtime;
 use layered_config::{HumanDuration, Report, Validate};
 use sandbox::Limits;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Where Docker is, and what its containers are made of.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DockerConfig {
     /// The daemon's socket.
@@ -29,7 +30,7 @@ pub struct DockerConfig {
 }
 
 /// An image with an interpreter and `/bin/sh` in it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DockerImage {
     /// Name of the image; it must be there already, and is never pulled.

@@ -1,6 +1,7 @@
 //! The rules as they are written.
 
 use http::HeaderName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Pattern, RuleProblem};
@@ -13,7 +14,7 @@ use crate::{
 pub const MAX_RULES: usize = 256;
 
 /// How the answers of a route are compared, `[routes.shadow.compare]`.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RulesConfig {
     /// Header fields that are compared; no others are.
@@ -38,7 +39,7 @@ impl Default for RulesConfig {
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// What it is about; see [`Selector`].
@@ -63,7 +64,7 @@ pub struct RuleConfig {
 }
 
 /// What a rule says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
     /// Whatever is here and below does not count.
@@ -83,7 +84,7 @@ pub enum RuleKind {
 
 /// What is hidden before anything is stored, `[routes.shadow.compare.redact]`. Header fields and
 /// members of the usual names are always hidden; this adds to them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedactionConfig {
     /// Places in bodies of requests and answers.
@@ -98,7 +99,7 @@ pub struct RedactionConfig {
 }
 
 /// What a comparison may cost. A byte-equal body costs none of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// How deep lists and objects may be inside each other.

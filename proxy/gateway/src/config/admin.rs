@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use layered_config::{Report, Secret, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::TlsConfig;
 
@@ -11,7 +12,7 @@ use super::TlsConfig;
 const MIN_TOKEN_BYTES: usize = 16;
 
 /// The admin listener.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// Address and port; port 0 takes a free one. A loopback address, unless there is TLS.
@@ -32,7 +33,7 @@ pub struct AdminConfig {
 }
 
 /// One caller.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdminTokenConfig {
     /// What the history calls the caller.
@@ -47,7 +48,7 @@ pub struct AdminTokenConfig {
 }
 
 /// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminRole {
     /// Look.

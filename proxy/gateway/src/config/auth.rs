@@ -7,7 +7,8 @@ use std::{
 
 use http::HeaderName;
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
     jwt::{JwtConfig, not_zero},
@@ -16,7 +17,7 @@ use super::{
 use crate::auth::IdentityHeaders;
 
 /// How callers prove who they are.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
     /// What a challenge calls the protected space.
@@ -61,7 +62,7 @@ impl Default for AuthConfig {
 }
 
 /// What a route wants to know of its callers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteAuthConfig {
     /// What a caller must show.
@@ -73,7 +74,7 @@ pub struct RouteAuthConfig {
 }
 
 /// What a caller must show.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Require {
     /// Nothing.
@@ -102,7 +103,7 @@ impl Require {
 }
 
 /// Where the API keys are.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeysConfig {
     /// The file with the hashes of the keys.

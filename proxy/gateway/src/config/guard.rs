@@ -2,11 +2,12 @@
 
 use judgement::Bounds;
 use layered_config::{HumanDuration, Report};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// How much worse a route's candidate may be before the gateway sends everything back to legacy by
 /// itself. Margins and rates are shares from 0 to 1.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardConfig {
     /// The chance of a false alarm over a whole ramp.

@@ -1,11 +1,12 @@
 //! Settings of HTTP/2 from clients: what one connection may cost.
 
 use layered_config::{ByteSize, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The limits of each HTTP/2 connection. The header list of a request is limited by
 /// `http.header_limit`, decompressed, and with it the CONTINUATION frames that may carry it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http2Config {
     /// How many requests a client may have open at once.

@@ -4,18 +4,20 @@ use std::{fmt, net::IpAddr, path::PathBuf};
 
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use reqwest::Url;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::auth::{Algorithm, secret_problem};
 
 /// One issuer of tokens.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JwtConfig {
     /// The `iss` of its tokens.
     pub issuer: String,
     /// The audiences of which a token must name one.
     #[serde(deserialize_with = "one_or_several")]
+    #[schemars(with = "OneOrSeveral")]
     pub audience: Vec<String>,
     /// Whether tokens for anybody are taken. Then a token that was made for another service works
     /// here too.
@@ -175,6 +177,15 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// `"a"` or `["a", "b"]`.
+/// How [`one_or_several`] names are written.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is the shape of a value and never one")]
+enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
+
 fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct Names;
     impl<'de> de::Visitor<'de> for Names {

@@ -9,13 +9,14 @@ use std::{
 use layered_config::{HumanDuration, Report, Secret, Validate};
 use redis::TlsCertificates;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::RouteConfig;
 use crate::limit::{Counts, MAX_BURST, MAX_POLICIES, Policies, Policy, Quota, Rate};
 
 /// How many requests are let through.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Where budgets are kept: `local`, in this process, or `redis`, shared by several gateways.
@@ -35,7 +36,7 @@ impl Default for LimitsConfig {
 }
 
 /// Where budgets are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitStore {
     /// In this process.
@@ -45,7 +46,7 @@ pub enum LimitStore {
 }
 
 /// How Redis is reached, and what holds without it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
     /// `redis://:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS. One primary; not the nodes of a
@@ -83,7 +84,7 @@ impl Default for RedisConfig {
 }
 
 /// What holds while Redis does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenUnavailable {
     /// Budgets of this gateway's own.
@@ -95,7 +96,7 @@ pub enum WhenUnavailable {
 }
 
 /// One policy. The rollout document may say other numbers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyConfig {
     /// What has a budget of its own: `key`, `route`, `client` or `identity`.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{RolloutConfig, StoreKind};
 
@@ -11,7 +12,7 @@ use super::{RolloutConfig, StoreKind};
 const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// What is kept of answers that differ, `[shadow.mismatches]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MismatchesConfig {
     /// Who keeps them: `embedded`, a folder on this machine, or `postgres`, the database of
@@ -32,7 +33,7 @@ pub struct MismatchesConfig {
 }
 
 /// The kinds of store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MismatchStore {
     /// A folder on this machine.

@@ -26,7 +26,8 @@ use std::{
 };
 
 use layered_config::{ByteSize, HumanDuration, Problems, Report, Sources, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use telemetry::TelemetryConfig;
 
 pub use admin::{AdminConfig, AdminRole, AdminTokenConfig};
@@ -63,7 +64,7 @@ const MIN_LOG_BUFFER_BYTES: u64 = 64 * 1024;
 const MAX_FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Everything the gateway is configured with. Environment variables start with `GATEWAY__`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The public listener.
@@ -95,7 +96,7 @@ pub struct Config {
 }
 
 /// The public listener and its limits.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
     /// Address and port; port 0 takes a free one.
@@ -211,7 +212,7 @@ impl Validate for HttpConfig {
 }
 
 /// Where the access log goes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLogConfig {
     /// `stdout`, `file` or `off`.
@@ -225,7 +226,7 @@ pub struct AccessLogConfig {
 }
 
 /// The kinds of destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogDestination {
     /// Standard output.
@@ -280,6 +281,12 @@ impl Config {
             tls.resolve_files(folder);
         }
         Ok(config)
+    }
+
+    /// JSON Schema of the settings, for editors.
+    #[must_use]
+    pub fn schema() -> String {
+        layered_config::schema::<Self>("settings of a gateway")
     }
 
     /// The names of the upstreams, in the order of their ids.

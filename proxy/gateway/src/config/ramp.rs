@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use judgement::{NoDataPolicy, RampPlan, Step};
 use layered_config::{HumanDuration, Report};
 use reqwest::Url;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::rollout::Weight;
 
@@ -13,7 +14,7 @@ use crate::rollout::Weight;
 const MAX_STEPS: usize = 100;
 
 /// How a route's weight is raised.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RampConfig {
     /// The steps, each with a higher percentage than the one before.
@@ -36,7 +37,7 @@ pub struct RampConfig {
 }
 
 /// One step.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RampStepConfig {
     /// The share of keys on the candidate, in percent.
@@ -53,7 +54,7 @@ pub struct RampStepConfig {
 }
 
 /// What to do where legacy gives no baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoDataConfig {
     /// Wait for somebody to promote it.
@@ -64,7 +65,7 @@ pub enum NoDataConfig {
 }
 
 /// An outside check: it is sent what is known as JSON, and answers `{"verdict": "pass"}`, `"hold"` or `"fail"`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RampGateConfig {
     /// What it is called.

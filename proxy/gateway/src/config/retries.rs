@@ -2,13 +2,14 @@
 
 use http::Method;
 use layered_config::{HumanDuration, Report};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::resilience::{FailureKind, FailureKinds, RetryPolicy};
 
 /// How a route repeats requests that failed. Only idempotent methods are (RFC 9110, section 9.2.2), unless
 /// nothing was sent, and only within the upstream's `retry_budget`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetriesConfig {
     /// How often one request is repeated, at most.

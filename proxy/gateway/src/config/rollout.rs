@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use layered_config::{HumanDuration, Report, Secret, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// PostgreSQL cuts names at 63 bytes; the channel's name is the schema's and eight more.
 const MAX_SCHEMA_BYTES: usize = 50;
 
 /// Where the rollout document is and how it is watched.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutConfig {
     /// Who keeps the document: `file` for the gateways of one machine, `postgres` for those of many.
@@ -26,7 +27,7 @@ pub struct RolloutConfig {
 }
 
 /// The kinds of store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
     /// The document's file and a change log beside it.
@@ -47,7 +48,7 @@ impl StoreKind {
 }
 
 /// The shared store.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host/database`; with `?sslmode=verify-full&sslrootcert=FILE` the

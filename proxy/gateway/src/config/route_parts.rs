@@ -1,9 +1,10 @@
 //! Parts of a route's settings: what it asks of headers and query, and how it edits headers.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use http::{HeaderName, header};
 use layered_config::Report;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
@@ -18,6 +19,31 @@ pub struct ExpectedConfig(pub(crate) Expected);
 impl<'de> Deserialize<'de> for ExpectedConfig {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         value.deserialize_any(ExpectedVisitor).map(Self)
+    }
+}
+
+impl JsonSchema for ExpectedConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "Expected".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let only = |name: &str, value: Schema| {
+            json_schema!({
+                "type": "object",
+                "properties": {name: value},
+                "required": [name],
+                "additionalProperties": false
+            })
+        };
+        json_schema!({
+            "title": "text, { prefix = \"TEXT\" } or { present = true }",
+            "anyOf": [
+                {"type": "string"},
+                only("prefix", json_schema!({"type": "string"})),
+                only("present", json_schema!({"const": true}))
+            ]
+        })
     }
 }
 
@@ -46,7 +72,7 @@ impl<'de> Visitor<'de> for ExpectedVisitor {
 }
 
 /// Headers that a route removes, sets and adds, in this order.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderEditsConfig {
     /// Headers to replace, or to add where there is none.

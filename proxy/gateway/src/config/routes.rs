@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::Method;
 use layered_config::{ByteSize, HumanDuration, Report};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::RouteAuthConfig;
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// One route.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// Its name in the rollout document, metrics, log and API.
@@ -79,7 +80,8 @@ pub struct RouteConfig {
     /// Whether a request whose candidate cannot be reached goes to legacy.
     #[serde(default = "yes")]
     pub fallback: bool,
-    /// When it does; [`crate::FallbackOn`] says what is best left out, and why.
+    /// When it does; `unreachable` and `open` unless given. With `overloaded`, load that is a little too high moves
+    /// a key with every other request, and legacy gets the peaks.
     pub fallback_on: Option<Vec<FallbackCase>>,
     /// How requests that failed are sent again; not at all unless given.
     pub retries: Option<RetriesConfig>,

@@ -6,7 +6,8 @@ use comparison::{Rules, RulesConfig};
 use dry_run::{Key, MIN_SECRET_BYTES};
 use http::Method;
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{MismatchesConfig, RouteConfig};
 
@@ -14,7 +15,7 @@ use super::{MismatchesConfig, RouteConfig};
 const MOST_GATHERED: Duration = Duration::from_millis(100);
 
 /// What all shadowed routes share. It bounds what copies may cost, whatever the other side does.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShadowConfig {
     /// The most copies that are being sent or compared at once. One more is dropped, never queued.
@@ -67,7 +68,7 @@ impl Default for ShadowConfig {
 }
 
 /// How one route is shadowed. How much of it is, says the rollout document.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteShadowConfig {
     /// What is sampled: keys, so that a key is always or never shadowed, or requests.
@@ -85,7 +86,7 @@ pub struct RouteShadowConfig {
 }
 
 /// What is sampled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sample {
     /// Keys.

@@ -1,6 +1,7 @@
 //! Settings of slices.
 
 use layered_config::{ByteSize, HumanDuration, Report};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::route_table::UpstreamId;
@@ -8,7 +9,7 @@ use crate::route_table::UpstreamId;
 /// Tables that move together to a database of the candidate's own. While they are the monolith's, the
 /// candidate of the slice's routes works on the monolith's rows; once they are the candidate's, all of its
 /// routes are served by `candidate` here.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SliceConfig {
     /// The upstream of the candidate that runs on its own database.

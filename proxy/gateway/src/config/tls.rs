@@ -6,10 +6,11 @@ use std::{
 };
 
 use layered_config::{HumanDuration, Report, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// TLS on a listener.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// Where TLS is spoken. Without it the listener's own `bind` speaks TLS and nothing else; with
@@ -27,7 +28,7 @@ pub struct TlsConfig {
 }
 
 /// One certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateConfig {
     /// The certificate and then those that signed it, as PEM; relative to the configuration file.
@@ -37,7 +38,7 @@ pub struct CertificateConfig {
 }
 
 /// A version of TLS. Older ones are broken (RFC 8996).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[serde(rename = "1.2")]

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use layered_config::{HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// How the gateway is replaced by a new process without closing its listeners.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpgradeConfig {
     /// The longest the new process may take to be ready. After that it is ended and the old one goes on.

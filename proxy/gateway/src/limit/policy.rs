@@ -1,11 +1,12 @@
 //! Policies: what is counted, and how much of it is allowed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quota::Quota;
 
 /// What a policy keeps a budget for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Counts {
     /// Each key of the route, such as a function's id. The same key of several routes is one.

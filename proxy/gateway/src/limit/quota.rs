@@ -1,7 +1,8 @@
 //! How much a policy allows: `100/s`, and how many at once.
 
-use std::{fmt, num::NonZeroU32, str::FromStr};
+use std::{borrow::Cow, fmt, num::NonZeroU32, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The largest number of requests in a rate.
@@ -107,6 +108,21 @@ impl<'de> Deserialize<'de> for Rate {
 impl Serialize for Rate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Rate {
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "rate",
+            "description": "Requests over a unit of time: \"100/s\", \"600/min\", \"1000/h\" or \"5000/d\".",
+            "type": "string",
+            "pattern": "^[0-9]+/(s|min|h|d)$"
+        })
     }
 }
 

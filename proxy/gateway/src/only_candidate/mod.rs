@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use layered_config::{HumanDuration, Report};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use reqwest::Url;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Whom to ask about one route.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnlyCandidateConfig {
     /// Where the candidate lists the keys.

@@ -1,7 +1,8 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::HeaderMap;
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// gRPC's status code UNAVAILABLE.
 const GRPC_UNAVAILABLE: &[u8] = b"14";
@@ -22,7 +23,8 @@ pub enum FailureKind {
 }
 
 /// Some kinds of failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
 pub struct FailureKinds(Vec<FailureKind>);
 
 impl FailureKind {
@@ -82,6 +84,29 @@ impl<'de> Deserialize<'de> for FailureKind {
                 )
             }),
         }
+    }
+}
+
+impl Serialize for FailureKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for FailureKind {
+    fn schema_name() -> Cow<'static, str> {
+        "FailureKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "failure",
+            "type": "string",
+            "anyOf": [
+                {"enum": ["connect", "timeout", "reset", "grpc_unavailable", "429"]},
+                {"pattern": "^5[0-9][0-9]$"}
+            ]
+        })
     }
 }
 

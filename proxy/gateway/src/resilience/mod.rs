@@ -4,7 +4,8 @@ mod failure_kind;
 mod retry;
 mod retry_budget;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::upstream::Unavailable;
 
@@ -53,15 +54,15 @@ impl FallbackOn {
     }
 }
 
-/// One of the cases of [`FallbackOn`], in configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// When a request that was not sent to the candidate goes to legacy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FallbackCase {
-    /// [`FallbackOn::unreachable`]
+    /// None of the candidate's addresses could be connected to.
     Unreachable,
-    /// [`FallbackOn::overloaded`]
+    /// It has as many requests in flight as it may.
     Overloaded,
-    /// [`FallbackOn::open`]
+    /// Its circuit breaker is open.
     Open,
 }
 

@@ -28,6 +28,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use comparison::Selector;
 use layered_config::{Problems, Report};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -90,48 +91,68 @@ impl<F: Fn(RouteId) -> Option<u64>> Running for Epochs<F> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawDocument {
+    /// Routes that move, by name; those that are not here serve by legacy.
     #[serde(default)]
     routes: BTreeMap<String, RawEntry>,
+    /// Limit policies that allow something else than the gateway's settings say, by name.
     #[serde(default)]
     limits: BTreeMap<String, RawLimit>,
+    /// Slices and whose their rows are. `strangler db` writes this.
     #[serde(default)]
     slices: BTreeMap<String, RawSlice>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawEntry {
+    /// The share of keys on the candidate: 0 to 100, two decimals at most.
     percent: f64,
+    /// Raised by each rollback. A document with an older one was written before it, and is refused.
     epoch: Option<u64>,
+    /// The share of keys or requests whose copy goes to the other side.
     #[serde(default)]
     shadow: f64,
+    /// Keys that go to a side whatever the percentage. A rollback removes those on the candidate.
     #[serde(default)]
     pins: BTreeMap<String, Side>,
+    /// Where its ramp stands; the gateway writes this.
     ramp: Option<RawRamp>,
+    /// Places where the answers of the two sides may differ, such as `$.items[*].at`.
     #[serde(default)]
     shadow_ignore: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawLimit {
+    /// How fast used budget comes back; the configured rate unless given.
     rate: Option<Rate>,
+    /// How many requests may come at once.
     burst: Option<u32>,
+    /// What single keys are allowed instead.
     #[serde(default)]
     overrides: BTreeMap<String, RawQuota>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawQuota {
+    /// How fast used budget comes back.
     rate: Rate,
+    /// How many requests may come at once; one second of the rate unless given.
     burst: Option<u32>,
 }
 
 impl RolloutDocument {
+    /// JSON Schema of the document, for editors.
+    #[must_use]
+    pub fn schema() -> String {
+        layered_config::schema::<RawDocument>("rollout document of a gateway")
+    }
+
     /// Reads and checks a document. `running` gives each route's running epoch, below which a
     /// document cannot go: such a document was written before a rollback and would undo it.
     ///

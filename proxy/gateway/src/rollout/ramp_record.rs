@@ -12,6 +12,7 @@
 
 use judgement::{Phase, RampState};
 use layered_config::Report;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::weight::Weight;
@@ -25,16 +26,24 @@ pub struct RampRecord {
     pub state: RampState,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRamp {
+    /// The hash of its plan.
     plan: String,
+    /// What it is doing.
+    #[schemars(with = "String")]
     state: Phase,
+    /// The step that is in force, from 1 on.
     step: usize,
+    /// The percentage that it asks for.
     percent: f64,
+    /// What may be in force although nobody conducts the ramp.
     proven: f64,
+    /// Whether somebody has approved the step.
     #[serde(default)]
     approved: bool,
+    /// Why it stands there.
     #[serde(default)]
     reason: String,
 }

@@ -12,12 +12,13 @@
 use std::fmt;
 
 use layered_config::Report;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Side;
 
 /// How far the rows of a slice have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataStage {
     /// Both sides work on the monolith's rows.
@@ -59,10 +60,12 @@ impl fmt::Display for DataStage {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSlice {
+    /// Whose its rows are.
     owner: Side,
+    /// How far they have come.
     pub(super) stage: DataStage,
 }
 

@@ -21,6 +21,7 @@ use http::Method;
 use layered_config::{HumanDuration, Report};
 use moka::{policy::EvictionPolicy, sync::Cache};
 use prometheus::Registry;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -32,7 +33,7 @@ use crate::{
 use metrics::{RouteCounters, StickyMetrics};
 
 /// Read-your-writes of one route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteStickyWritesConfig {
     /// How long the requests of a key stay where it was written last.
@@ -40,7 +41,7 @@ pub struct RouteStickyWritesConfig {
 }
 
 /// What all routes share.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StickyWritesConfig {
     /// The most keys that are remembered; one is about 200 bytes. Of more, those go that were used the longest

@@ -29,7 +29,7 @@ pub(crate) async fn run(config: &Path, output: &Output) -> anyhow::Result<ExitCo
 }
 
 /// The gateway that was built with this binary, or else the one on `PATH`.
-fn gateway_binary() -> PathBuf {
+pub(super) fn gateway_binary() -> PathBuf {
     std::env::current_exe()
         .ok()
         .and_then(|own| Some(own.parent()?.join("gateway")))

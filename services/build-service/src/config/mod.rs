@@ -11,7 +11,8 @@ use messaging::RabbitmqConfig;
 use objects::ObjectsConfig;
 use runtimes::RuntimesConfig;
 use sandbox::SandboxConfig;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use service::{HttpConfig, ServiceConfig};
 use telemetry::TelemetryConfig;
 
@@ -19,7 +20,7 @@ pub(crate) use webhooks::is_secret;
 pub use webhooks::{ReceiverConfig, WebhooksConfig};
 
 /// All of it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// What this process does: `master`, `worker` or `both`.
@@ -54,7 +55,7 @@ pub struct Config {
 }
 
 /// What a process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Serves clients, tells receivers, watches over leases.
@@ -80,7 +81,7 @@ impl Role {
 }
 
 /// What is taken from clients.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PackagesConfig {
     /// What a package may be at most.
@@ -95,7 +96,7 @@ pub struct PackagesConfig {
 }
 
 /// Functions of inline code (`POST /api/v1/functions`), for which a receiver is needed that registers functions.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreationConfig {
     /// How long a client waits until its function is registered; then there is none, and it is answered with 503.
@@ -109,7 +110,7 @@ impl Default for CreationConfig {
 }
 
 /// How jobs get from masters to workers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
     /// `database` or `rabbitmq`.
@@ -132,7 +133,7 @@ impl Default for QueueConfig {
 }
 
 /// The queues.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QueueKind {
     /// Workers look for jobs in the database, and are woken by it.
@@ -143,7 +144,7 @@ pub enum QueueKind {
 }
 
 /// How jobs are built.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerConfig {
     /// Builds at the same time.

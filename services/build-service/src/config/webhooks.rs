@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{at_least_one, longer_than_zero};
@@ -13,7 +14,7 @@ use crate::{store::CLIENT, webhooks::Allowed};
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Who is told of builds, and how.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhooksConfig {
     /// Signs what is sent to clients that gave no secret of their own: `whsec_` and 24 to 64 bytes in
@@ -45,7 +46,7 @@ pub struct WebhooksConfig {
 }
 
 /// One who is told of every build.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReceiverConfig {
     /// Where it listens; `{job_id}` stands for the build.

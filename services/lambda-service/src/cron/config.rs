@@ -1,13 +1,14 @@
 //! Settings of cron triggers.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use layered_config::{HumanDuration, Report, Validate};
 use schedule::MissedRuns;
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Cron triggers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CronConfig {
     /// `false`: this replica fires no triggers. They are fired by others, or when it is `true` again.
@@ -30,7 +31,7 @@ pub struct CronConfig {
 }
 
 /// Whether the schedule runs before anybody has paused or resumed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CronStart {
     /// It does.
@@ -46,6 +47,20 @@ pub struct MissedRunsSetting(pub MissedRuns);
 impl<'de> Deserialize<'de> for MissedRunsSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for MissedRunsSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "MissedRuns".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "\"skip\", \"once\" or \"all:N\"",
+            "type": "string",
+            "pattern": "^(skip|once|all:[0-9]+)$"
+        })
     }
 }
 

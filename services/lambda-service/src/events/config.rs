@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
 use messaging::RabbitmqConfig;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{WorkerSettings, retry::RetryPolicy};
 
 /// Events.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsConfig {
     /// What tells workers of events: `database`, which needs nothing else, or `rabbitmq`.
@@ -49,7 +50,7 @@ pub struct EventsConfig {
 }
 
 /// The implementations of the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QueueKind {
     /// The rows themselves.

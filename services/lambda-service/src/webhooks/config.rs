@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Webhooks in.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhooksConfig {
     /// How far the time in a signature may be from this machine's.

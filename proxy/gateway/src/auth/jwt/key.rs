@@ -1,9 +1,12 @@
 //! Keys that verify signatures. Each fits exactly one algorithm, and that one is used whatever a
 //! token asks for: a public key can never become the secret of an HMAC.
 
+use std::borrow::Cow;
+
 use jsonwebtoken::{DecodingKey, crypto};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::{jws, weak_rsa};
@@ -46,6 +49,22 @@ pub enum Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no supported algorithm is called `{0}`; there are RS256, ES256, EdDSA and HS256")]
 pub struct UnknownAlgorithm(String);
+
+impl Serialize for Algorithm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl JsonSchema for Algorithm {
+    fn schema_name() -> Cow<'static, str> {
+        "Algorithm".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": Self::ALL})
+    }
+}
 
 impl TryFrom<String> for Algorithm {
     type Error = UnknownAlgorithm;

@@ -1,4 +1,5 @@
 use layered_config::{HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::upstream::{CircuitSettings, FailureShare};
@@ -9,7 +10,7 @@ use crate::upstream::{CircuitSettings, FailureShare};
 /// otherwise. On an upstream with nothing behind it, think twice: the breaker spares clients the wait
 /// and the upstream the load, and turns an upstream that fails in part into one that fails altogether
 /// for as long as it is open.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerConfig {
     /// It opens after this many failures in a row; never for that when 0.
@@ -29,7 +30,7 @@ pub struct BreakerConfig {
 }
 
 /// When an address that fails is left out for a while. Of one address, none is ever left out.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EjectionConfig {
     /// It is left out after this many failures in a row; never when 0.

@@ -1,4 +1,5 @@
 use layered_config::{ByteSize, HumanDuration, Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The largest flow-control window that HTTP/2 knows (RFC 9113, section 6.9.1).
@@ -7,7 +8,7 @@ const MAX_WINDOW_BYTES: u64 = (1 << 31) - 1;
 const MIN_WINDOW_BYTES: u64 = 65_535;
 
 /// Limits of HTTP/2 connections to an upstream.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamHttp2Config {
     /// How many requests share a connection, at most; the upstream may allow fewer.

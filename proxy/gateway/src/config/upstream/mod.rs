@@ -7,7 +7,8 @@ mod retry_budget;
 mod tls;
 
 use layered_config::{HumanDuration, Report, Validate};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::resilience::{FailureKind, FailureKinds};
 
@@ -20,7 +21,7 @@ pub use tls::UpstreamTlsConfig;
 const ADDRESS_FIX: &str = "write host and port, such as \"127.0.0.1:8081\" or \"[::1]:8081\"";
 
 /// One upstream.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// `host:port`. A host name stands for every address it resolves to, and is looked up again with
@@ -66,7 +67,7 @@ pub struct UpstreamConfig {
 }
 
 /// What an upstream speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.

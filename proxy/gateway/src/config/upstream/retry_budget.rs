@@ -1,11 +1,12 @@
 use layered_config::{Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::resilience::BudgetSettings;
 
 /// How much may be sent to an upstream again, by all routes together, so that repetitions cannot make an
 /// outage worse.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryBudgetConfig {
     /// Repetitions for each request, on average.

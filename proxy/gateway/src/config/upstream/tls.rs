@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use layered_config::{Report, Validate};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// How to connect to an upstream by TLS. Files are relative to the configuration file and read once,
 /// at the start.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTlsConfig {
     /// Certificates (PEM) to trust instead of the system's.
