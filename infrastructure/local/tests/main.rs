@@ -1,5 +1,6 @@
 //! Whole stacks of stand-in processes, with a real PostgreSQL and S3.
 
+mod book;
 mod bookshop;
 mod lifecycle;
 mod mini_lambda;

@@ -407,6 +407,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
+mod book_tests;
+
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 

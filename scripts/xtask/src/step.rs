@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use crate::{
-    dependency_rules, fuzz, observability, skipped_tests,
+    book, dependency_rules, fuzz, observability, skipped_tests,
     workspace::{Workspace, cargo, cargo_path, forget_our_package},
 };
 
@@ -29,6 +29,8 @@ const STEPS: &[Step] = &[
     Step { name: "doctests", run: |_| run_cargo(&["test", "--workspace", "--doc", "--quiet"]) },
     // All targets, and not only the binaries, so that features and so dependencies are those of the tests.
     Step { name: "build", run: |_| run_cargo(&["build", "--workspace", "--all-targets"]) },
+    // Asks the programs for their settings, so it comes after they are built.
+    Step { name: "book", run: book::check },
     Step { name: "fuzz", run: |workspace| fuzz::run(workspace, fuzz::DEFAULT_SECONDS) },
     Step { name: "test", run: test },
 ];
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_run_can_begin_or_stay_at_a_step() {
-        assert_eq!(selected(Selection::From("build")), ["build", "fuzz", "test"]);
+        assert_eq!(selected(Selection::From("build")), ["build", "book", "fuzz", "test"]);
         assert_eq!(selected(Selection::Only("fmt")), ["fmt"]);
         assert_eq!(selected(Selection::All).len(), STEPS.len());
         assert!(Selection::Only("lint").steps().is_err());

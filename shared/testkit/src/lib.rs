@@ -15,6 +15,7 @@
 
 mod api_document;
 mod background;
+mod book;
 mod bucket;
 mod chaos_proxy;
 mod database;
@@ -28,6 +29,7 @@ mod stub_upstream;
 mod vhost;
 
 pub use api_document::ApiDocument;
+pub use book::{BookBlock, book_blocks, pages as book_pages};
 pub use bucket::{PrivateS3, TestBucket, s3};
 pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres};
