@@ -22,11 +22,12 @@ const SCHEMAS: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// The documents that come with the project, by their schemas.
-const SAMPLES: [(&str, &str); 13] = [
+const SAMPLES: [(&str, &str); 14] = [
     ("gateway", "proxy/gateway/gateway.example.toml"),
     ("gateway", "proxy/gateway/production.example.toml"),
     ("gateway", "infrastructure/local/mini-lambda/gateway.toml"),
     ("gateway", "infrastructure/local/bookshop/gateway.toml"),
+    ("gateway", "infrastructure/k8s/base/gateway.toml"),
     ("rollout", "proxy/gateway/rollout.example.toml"),
     ("rollout", "infrastructure/local/mini-lambda/rollout.toml"),
     ("rollout", "infrastructure/local/bookshop/rollout.toml"),

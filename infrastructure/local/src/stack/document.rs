@@ -41,7 +41,7 @@ pub struct StackDocument {
     pub restart: RestartPolicy,
 }
 
-/// `[postgres]`
+/// PostgreSQL, from the binaries of this machine or a download, in the data folder.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresPart {
@@ -58,7 +58,7 @@ pub struct PostgresPart {
     pub stop_deadline: HumanDuration,
 }
 
-/// `[s3]`
+/// An S3 server in the process that runs the stack, in the data folder.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Part {
@@ -67,7 +67,7 @@ pub struct S3Part {
     pub buckets: Vec<String>,
 }
 
-/// `[[process]]`
+/// A program that runs as long as the stack does.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessPart {
@@ -94,7 +94,7 @@ pub struct ProcessPart {
     pub stop_deadline: HumanDuration,
 }
 
-/// `[[database_step]]`: the shared data stage of the migration.
+/// The shared data stage of the migration: the mapping's views are made before what depends on it starts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseStep {

@@ -7,7 +7,7 @@ use layered_config::{HumanDuration, Report, Validate};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// `[restart]`
+/// When a part that ended is started again, and when the stack is given up.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartPolicy {
