@@ -26,6 +26,8 @@ TABLES = [
         who varchar(80) NOT NULL,
         ts timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'))""",
     "CREATE INDEX IF NOT EXISTS tbl_review_book ON tbl_review (book_id)",
+]
+ROWS = [
     """INSERT INTO tbl_book
         SELECT n, 'Book ' || n, 'Author ' || n % 7, 500 + n * 37 % 4000 FROM generate_series(1, 40) AS n
         ON CONFLICT DO NOTHING""",
@@ -112,5 +114,9 @@ def reviews(book):
 
 for statement in TABLES:
     sql(statement)
+# Once: later the table may be another's, and refuse what is written here.
+if not sql("SELECT FROM tbl_review LIMIT 1"):
+    for statement in ROWS:
+        sql(statement)
 ThreadingHTTPServer.request_queue_size = 128
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Shop).serve_forever()
