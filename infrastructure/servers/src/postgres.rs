@@ -40,6 +40,8 @@ pub struct PostgresOptions {
     pub port: PortChoice,
     /// The account to run as when this process is root: `postgres` or `nobody` when `None`.
     pub account: Option<String>,
+    /// A folder with `postgres` and `initdb`; when `None`, the system's are looked for.
+    pub binaries: Option<PathBuf>,
     /// Where downloaded binaries are kept when the system has none; inside `folder` when `None`.
     pub downloads: Option<PathBuf>,
     /// Whether a commit survives a power cut. Only tests say no: it saves the disk flushes.
@@ -57,6 +59,7 @@ impl PostgresOptions {
             folder: folder.into(),
             port: PortChoice::Any,
             account: None,
+            binaries: None,
             downloads: None,
             durable: true,
             max_connections: 200,
@@ -182,7 +185,7 @@ impl Postgres {
         let account = Account::for_server(options.account.as_deref())?;
         let cluster = cluster::Cluster::prepare(&options.folder, account)?;
         let downloads = options.downloads.clone().unwrap_or_else(|| options.folder.join("downloads"));
-        let binaries = PostgresBinaries::find(&downloads).await?;
+        let binaries = PostgresBinaries::find(options.binaries.as_deref(), &downloads).await?;
         cluster.initialise(&binaries, options.durable).await?;
         leftover::clear(cluster.data(), &cluster.sockets(), deadline).await?;
         loop {

@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_servers::{PortChoice, Postgres, PostgresOptions, Signal};
+use local_servers::{PortChoice, Postgres, PostgresBinaries, PostgresOptions, Signal};
 use nix::{sys::signal::kill, unistd::Pid};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -11,6 +13,27 @@ use crate::servers::{SharedPostgres, TestFolder, shared_postgres};
 use crate::{background, unique_name};
 
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where `scripts/install` puts versions of PostgreSQL that the system does not have, for root, whose servers run as
+/// another account.
+const VERSIONS_OF_ROOT: &str = "/var/cache/strangler/postgresql";
+
+/// The same for everybody else, below their home.
+const VERSIONS_AT_HOME: &str = ".cache/strangler/postgresql";
+
+/// The folder of the binaries of each major version of PostgreSQL on this machine: the system's, and those in the
+/// folder that `POSTGRES_VERSIONS` names (`NUMBER/bin/postgres`), or where `scripts/install` puts them.
+#[must_use]
+pub fn postgres_versions() -> BTreeMap<u32, PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(VERSIONS_AT_HOME));
+    let named = std::env::var_os("POSTGRES_VERSIONS").map(PathBuf::from);
+    let places = match named {
+        Some(named) => vec![named],
+        None => home.into_iter().chain([PathBuf::from(VERSIONS_OF_ROOT)]).collect(),
+    };
+    let places = places.into_iter().chain([PathBuf::from("/usr/lib/postgresql")]);
+    places.flat_map(|place| PostgresBinaries::by_version(&place)).collect()
+}
 
 /// A database of a test's own, dropped with this value, whoever is still connected to it.
 #[derive(Debug)]
@@ -76,18 +99,23 @@ impl PrivatePostgres {
     /// Starts one that syncs nothing: it survives being stopped, and what it acknowledges last may be
     /// lost when it is killed.
     pub async fn start() -> Self {
-        Self::start_with(false).await
+        Self::start_with(false, None).await
     }
 
     /// Starts one that keeps what it acknowledges, also when it is killed.
     pub async fn start_durable() -> Self {
-        Self::start_with(true).await
+        Self::start_with(true, None).await
     }
 
-    async fn start_with(durable: bool) -> Self {
+    /// Starts one from these binaries, such as [`postgres_versions`] finds, that syncs nothing.
+    pub async fn start_from(binaries: PathBuf) -> Self {
+        Self::start_with(false, Some(binaries)).await
+    }
+
+    async fn start_with(durable: bool, binaries: Option<PathBuf>) -> Self {
         background::run(async move {
             let folder = TestFolder::new();
-            let options = PostgresOptions { durable, ..PostgresOptions::new(folder.path().join("postgres")) };
+            let options = PostgresOptions { durable, binaries, ..PostgresOptions::new(folder.path().join("postgres")) };
             let server = Postgres::start(&options).await.expect("PostgreSQL starts");
             let port = server.port();
             Self { server: Some(server), options, port, _folder: folder }

@@ -32,7 +32,7 @@ pub use api_document::ApiDocument;
 pub use book::{BookBlock, book_blocks, pages as book_pages};
 pub use bucket::{PrivateS3, TestBucket, s3};
 pub use chaos_proxy::{ChaosProxy, Network};
-pub use database::{PrivatePostgres, TestDatabase, postgres};
+pub use database::{PrivatePostgres, TestDatabase, postgres, postgres_versions};
 pub use eventually::eventually;
 pub use json_schema::JsonSchema;
 pub use local_servers::Signal;

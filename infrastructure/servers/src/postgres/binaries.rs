@@ -18,6 +18,8 @@ pub enum BinarySource {
     System,
     /// Downloaded by `postgresql_embedded`.
     Download,
+    /// Named by who started the server.
+    Named,
 }
 
 /// A folder with `postgres` and `initdb` in it.
@@ -40,8 +42,24 @@ impl PostgresBinaries {
             .map(|folder| Self { folder, source: BinarySource::System })
     }
 
-    /// The system's binaries, or `postgresql_embedded`'s, downloaded once into `downloads`.
-    pub(super) async fn find(downloads: &Path) -> Result<Self, PostgresError> {
+    /// Those of each major version in a folder that has one folder for each, as Debian's has, by version.
+    #[must_use]
+    pub fn by_version(root: &Path) -> Vec<(u32, PathBuf)> {
+        let Ok(versions) = std::fs::read_dir(root) else { return Vec::new() };
+        let mut found: Vec<(u32, PathBuf)> = versions
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+            .filter(|(_, folder)| complete(folder))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// The named binaries, or the system's, or `postgresql_embedded`'s, downloaded once into `downloads`.
+    pub(super) async fn find(named: Option<&Path>, downloads: &Path) -> Result<Self, PostgresError> {
+        if let Some(folder) = named {
+            return Ok(Self { folder: folder.to_path_buf(), source: BinarySource::Named });
+        }
         match Self::on_system() {
             Some(found) => Ok(found),
             None => Self::download(downloads, RELEASES_URL).await,
@@ -100,13 +118,7 @@ fn full_reason(error: &dyn std::error::Error) -> String {
 }
 
 fn newest_debian(root: &Path) -> Option<PathBuf> {
-    let versions = std::fs::read_dir(root).ok()?.flatten();
-    let mut found: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .filter(|(_, folder)| complete(folder))
-        .collect();
-    found.sort();
-    found.pop().map(|(_, folder)| folder)
+    PostgresBinaries::by_version(root).pop().map(|(_, folder)| folder)
 }
 
 /// `postgres` may be a link out of a folder of links; its companions and libraries are where it leads.
