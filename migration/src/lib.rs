@@ -52,5 +52,5 @@ pub use identifier::{Identifier, InvalidIdentifier, QualifiedName};
 pub use layered_config::Problems;
 pub use link::LinkError;
 pub use lsn::{InvalidLsn, Lsn};
-pub use mapping::{Column, Mapping, Owner, Slice, Source, Table, Target};
+pub use mapping::{Column, Mapping, Owner, Slice, Source, Table, Target, UnfitPolicy};
 pub use pgoutput::Malformed;

@@ -41,7 +41,7 @@ use layered_config::{Problems, Report, Validate, load_str};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use slices::{Owner, Slice};
+pub use slices::{Owner, Slice, UnfitPolicy};
 
 use crate::identifier::Identifier;
 

@@ -18,6 +18,7 @@ mod slices;
 mod splits;
 mod streams;
 mod unfit;
+mod unfit_rows;
 mod validation;
 mod verification;
 mod versions;

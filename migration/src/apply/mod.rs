@@ -31,6 +31,6 @@ mod writer;
 
 pub(crate) use applier::{Applier, Event, Limits, Position};
 pub(crate) use change::{Change, ChangeKind, complete};
-pub(crate) use flow::Flow;
+pub(crate) use flow::{Flow, TableFlow};
 pub(crate) use hold::Hold;
 pub(crate) use writer::{Fetcher, Item, Writer};

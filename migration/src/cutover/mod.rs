@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            strangler                     gateways            old owner's database     new owner's database
-//!   plan     lag, quarantine, drift, what the reverse could not hold, a clean comparison
+//!   plan     lag, quarantine, drift, a clean comparison, rows that the monolith could not hold
 //!   prepare  the stream back is begun, the doors are hung                               (shut)
 //!   hooks    before
 //!   fence    ───── place ─────────────────► writes wait
@@ -59,6 +59,7 @@ mod resume;
 mod sequence;
 mod situation;
 mod tail;
+mod unfit;
 
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub use gateway::{DataStage, Fence, FencedGateway, GatewayClient, GatewayError, 
 pub use hooks::{Hook, HookError, HookPoint, Hooks, Way};
 pub use journal::{Attempt, AttemptStep};
 pub use plan::{Compared, Obstacle, Plan, Situation, StreamSituation};
+pub use unfit::{Unfit, UnfitRows};
 
 /// What a cutover is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]

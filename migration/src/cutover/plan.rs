@@ -4,8 +4,11 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::gateway::DataStage;
-use crate::{mapping::Owner, stream::Direction};
+use super::{gateway::DataStage, unfit::UnfitRows};
+use crate::{
+    mapping::{Owner, UnfitPolicy},
+    stream::Direction,
+};
 
 /// A running stream applies a heartbeat every few seconds; one that has not for so long is not running.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -35,6 +38,10 @@ pub struct Situation {
     pub keyless: Vec<String>,
     /// What the candidate may write that the monolith could not hold.
     pub narrower: Vec<String>,
+    /// What it has written, or been brought, that the monolith could not hold.
+    pub unfit: UnfitRows,
+    /// What becomes of it then.
+    pub unfit_policy: UnfitPolicy,
 }
 
 /// A comparison.
@@ -101,6 +108,11 @@ impl Plan {
             let fix = format!("see which with `strangler db verify {}`", situation.slice);
             found(format!("{differ} rows or more are not the same on both sides"), fix);
         }
+        if situation.unfit_policy == UnfitPolicy::Refuse && !situation.unfit.rows.is_empty() {
+            let fix = "mend them, let the mapping's `write` make what fits, or set unfit_rows = \"list\" in the slice"
+                .to_owned();
+            found(format!("the monolith could not hold {}", unfit_rows(&situation.unfit)), fix);
+        }
         if situation.fenced {
             found("somebody's fence stands".to_owned(), "wait until it is lifted or its lease is over".to_owned());
         }
@@ -161,10 +173,28 @@ fn check_stream(situation: &Situation, found: &mut impl FnMut(String, String)) {
 fn notes(situation: &Situation) -> Vec<String> {
     let mut notes = situation.narrower.clone();
     notes.extend(situation.keyless.iter().map(|table| format!("{table} has no key: only added rows travel")));
+    if situation.unfit_policy == UnfitPolicy::List && !situation.unfit.rows.is_empty() {
+        notes.push(format!(
+            "the monolith could not hold {}; on the way back they wait in quarantine",
+            unfit_rows(&situation.unfit)
+        ));
+    }
+    notes.extend(
+        situation
+            .unfit
+            .untried
+            .iter()
+            .map(|untried| format!("not tried whether the monolith could hold all rows: {untried}")),
+    );
     if let Some(Compared { rows, differ: 0 }) = situation.compared {
         notes.push(format!("{rows} rows compared, all the same"));
     }
     notes
+}
+
+fn unfit_rows(UnfitRows { rows, more, .. }: &UnfitRows) -> String {
+    let named: Vec<String> = rows.iter().map(|row| format!("{} {} ({})", row.table, row.key, row.reason)).collect();
+    format!("{}{}", named.join(", "), if *more { ", and more" } else { "" })
 }
 
 fn steps(situation: &Situation, hold: Duration) -> Vec<String> {
@@ -187,6 +217,7 @@ fn steps(situation: &Situation, hold: Duration) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cutover::unfit::Unfit;
 
     fn good(direction: Direction) -> Situation {
         let stream = StreamSituation {
@@ -208,7 +239,29 @@ mod tests {
             compared: Some(Compared { rows: 7, differ: 0 }),
             keyless: Vec::new(),
             narrower: Vec::new(),
+            unfit: UnfitRows::default(),
+            unfit_policy: UnfitPolicy::Refuse,
         }
+    }
+
+    fn long_name() -> UnfitRows {
+        let reason = "text: does not fit varchar(5) (22001)".to_owned();
+        UnfitRows {
+            rows: vec![Unfit { table: "shop.note".to_owned(), key: "{7}".to_owned(), reason }],
+            ..UnfitRows::default()
+        }
+    }
+
+    #[test]
+    fn rows_that_the_monolith_cannot_hold_are_listed_where_that_is_the_policy() {
+        let listed = Situation { unfit: long_name(), unfit_policy: UnfitPolicy::List, ..good(Direction::Forward) };
+        let plan = Plan::new(listed, Duration::from_secs(5));
+        assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+        assert!(
+            plan.notes.iter().any(|note| note.contains("shop.note {7}") && note.contains("quarantine")),
+            "{:?}",
+            plan.notes
+        );
     }
 
     fn obstacles(situation: Situation) -> Vec<String> {
@@ -242,6 +295,7 @@ mod tests {
             (with(|it| it.fenced = true), "somebody's fence"),
             (with(|it| it.stream = None), "strangler db sync functions"),
             (with(|it| it.compared = Some(Compared { rows: 7, differ: 1 })), "strangler db verify functions"),
+            (with(|it| it.unfit = long_name()), "shop.note {7} (text: does not fit varchar(5) (22001))"),
             (stream(|it| it.flows = false), "wait until changes flow"),
             (stream(|it| it.idle_ms = Some(60_000)), "leave it running"),
             (stream(|it| it.idle_ms = None), "leave it running"),

@@ -4,6 +4,7 @@ use super::{
     CutoverError, Settings,
     gateway::GatewayClient,
     plan::{Compared, Situation, StreamSituation},
+    unfit::{self, UnfitRows},
 };
 use crate::{
     slice::{SlicePlan, TablePlan},
@@ -32,10 +33,18 @@ pub(super) async fn look(
     } else {
         None
     };
+    let unfit = if flows {
+        let found = Box::pin(unfit::find(monolith, candidate, plan)).await;
+        found.map_err(CutoverError::database("try the candidate's rows against the monolith's tables"))?
+    } else {
+        UnfitRows::default()
+    };
     Ok(Situation {
         slice: plan.name.clone(),
         direction,
         owner_policy: plan.owner,
+        unfit_policy: plan.unfit_rows,
+        unfit,
         stage: slice.as_ref().map(|slice| slice.stage),
         fenced: slice.as_ref().is_some_and(|slice| slice.fence.is_some()),
         routes: slice.map(|slice| slice.routes).unwrap_or_default(),

@@ -19,6 +19,9 @@ pub struct Slice {
     /// Who may write the tables while both sides run.
     #[serde(default)]
     pub owner: Owner,
+    /// What becomes of a cutover when the candidate has rows that the monolith could not hold.
+    #[serde(default)]
+    pub unfit_rows: UnfitPolicy,
     /// The candidate's names of the tables; all of the target's when left out.
     #[serde(default)]
     pub tables: Vec<String>,
@@ -40,6 +43,17 @@ pub enum Owner {
     Switch,
     /// Both: rows are only added, under keys that no two writers choose alike.
     Append,
+}
+
+/// What becomes of a cutover, or a rollback, when the candidate has rows that the monolith could not hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnfitPolicy {
+    /// They stand against it, and are named.
+    #[default]
+    Refuse,
+    /// They are named; on the way back each waits in quarantine, until somebody mends or skips it.
+    List,
 }
 
 impl Slice {

@@ -28,7 +28,10 @@ pub(crate) use table::CANDIDATE;
 pub use table::{BackwardColumn, KeyColumn, SourceColumn, TablePlan, TargetColumn};
 
 pub use crate::identifier::search_path;
-use crate::{identifier::Identifier, mapping::Owner};
+use crate::{
+    identifier::Identifier,
+    mapping::{Owner, UnfitPolicy},
+};
 
 /// What moves, and how.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct SlicePlan {
     pub target: String,
     /// Who may write while both sides run.
     pub owner: Owner,
+    /// What becomes of a cutover when the candidate has rows that the monolith could not hold.
+    pub unfit_rows: UnfitPolicy,
     /// Where the monolith's tables are.
     pub source_schema: Identifier,
     /// Where the candidate's tables are, in its own database.

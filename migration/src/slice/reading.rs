@@ -71,6 +71,7 @@ impl Catalogs {
             name: name.to_owned(),
             target: slice.target.clone(),
             owner: slice.owner,
+            unfit_rows: slice.unfit_rows,
             tables: in_order(planned, &self.base),
             source_schema: self.source_schema,
             target_schema: self.schema,
