@@ -17,6 +17,7 @@ mod roles;
 mod slices;
 mod splits;
 mod streams;
+mod throttling;
 mod unfit;
 mod unfit_rows;
 mod validation;

@@ -17,6 +17,7 @@
 //! | the snapshot is gone | a later one serves: see below |
 //! | two copies of one slice at once | the second is refused |
 //! | a value that the target refuses | the chunk fails with PostgreSQL's reason, and nothing of it stays |
+//! | a server has more to do than [`LoadLimits`] allow | nothing is read or sent until it has less; [`Progress::paused`] says why |
 //! | a row of a gigabyte | is held once by one reader; nothing else grows with the table |
 //!
 //! # When a snapshot is gone
@@ -32,6 +33,8 @@ mod deferred;
 mod definition;
 mod error;
 mod ledger;
+mod load;
+mod lookout;
 mod outline;
 mod progress;
 mod schema;
@@ -47,6 +50,7 @@ pub(crate) use definition::future_keys;
 pub use error::CopyError;
 pub use ledger::Totals;
 pub(crate) use ledger::points;
+pub use load::{Load, LoadLimits};
 pub use progress::Progress;
 pub use schema::prepare;
 pub use sequence::set_sequences;
@@ -60,6 +64,9 @@ pub use worker::run;
 
 use crate::slice::SlicePlan;
 
+/// What the sessions of a copy call themselves, so that their own load can be told from others'.
+const NAME: &str = "strangler copy";
+
 /// How a copy goes about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -69,6 +76,8 @@ pub struct Settings {
     pub chunk_bytes: u64,
     /// At most so many bytes a second, of all readers together; no limit when it is none.
     pub bytes_per_second: Option<u64>,
+    /// What the servers may have to do at most while rows are sent.
+    pub load: LoadLimits,
     /// Indexes and constraints that are made at once; at least 1.
     pub builders: usize,
     /// How long to wait for a copy that was killed to be noticed by the server.
@@ -81,6 +90,7 @@ impl Default for Settings {
             readers: 4,
             chunk_bytes: 64 << 20,
             bytes_per_second: None,
+            load: LoadLimits::default(),
             builders: 2,
             other_copy: Duration::from_secs(30),
         }

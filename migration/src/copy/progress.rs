@@ -1,9 +1,12 @@
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
-use super::ledger::Totals;
+use super::{Load, ledger::Totals};
 
 /// How far a copy is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -26,6 +29,12 @@ pub struct Progress {
     pub definitions_done: u64,
     /// All of them.
     pub definitions: u64,
+    /// What the servers have to do, as far as it is limited.
+    pub load: Load,
+    /// Why no rows are sent at the moment; none while they are.
+    pub paused: Option<String>,
+    /// How long this run has waited for that altogether, in milliseconds.
+    pub paused_ms: u64,
 }
 
 impl Progress {
@@ -49,6 +58,8 @@ impl Progress {
 pub(crate) struct Meter {
     sender: watch::Sender<Progress>,
     begun: Instant,
+    /// Since when it waits.
+    waits: Mutex<Option<Instant>>,
 }
 
 impl Meter {
@@ -60,7 +71,7 @@ impl Meter {
             bytes: before.bytes,
             ..Progress::default()
         });
-        Self { sender, begun: Instant::now() }
+        Self { sender, begun: Instant::now(), waits: Mutex::new(None) }
     }
 
     /// Counts bytes on their way, and returns them.
@@ -78,6 +89,18 @@ impl Meter {
             progress.chunks_done += 1;
             progress.chunks_of_this_run += 1;
             progress.rows += rows;
+        });
+    }
+
+    /// What the servers have to do, and why rows have to wait for it, if they do.
+    pub(crate) fn looked(&self, load: Load, paused: Option<String>) {
+        let now = Instant::now();
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = waits.map_or(Duration::ZERO, |since| now - since);
+        *waits = paused.is_some().then_some(now);
+        self.change(|progress| {
+            progress.paused_ms += u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+            (progress.load, progress.paused) = (load, paused);
         });
     }
 

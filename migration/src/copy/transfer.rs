@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::{chunk::Chunk, ledger, progress::Meter, throttle::Throttle};
+use super::{chunk::Chunk, ledger, lookout::Pace, progress::Meter};
 
 /// Rows are sent on together until they are so many bytes: one message for each of them would cost
 /// more than the rows do.
@@ -16,9 +16,11 @@ pub(super) async fn transfer(
     target: &mut PgConnection,
     chunk: &Chunk,
     lsn: &str,
-    throttle: &Throttle,
+    pace: &Pace,
     meter: &Meter,
 ) -> sqlx::Result<bool> {
+    // While a server has too much to do, no scan is begun either.
+    pace.pass(0).await;
     let mut transaction = target.begin().await?;
     if !ledger::claim(&mut transaction, chunk).await? {
         return Ok(false);
@@ -31,7 +33,7 @@ pub(super) async fn transfer(
     while let Some(row) = rows_out.try_next().await? {
         batch.extend_from_slice(&row);
         if batch.len() >= BATCH_BYTES {
-            throttle.pass(batch.len()).await;
+            pace.pass(batch.len()).await;
             bytes += meter.sent(batch.len());
             rows_in.send(batch.as_slice()).await?;
             batch.clear();
@@ -39,6 +41,7 @@ pub(super) async fn transfer(
             batch.shrink_to(BATCH_BYTES);
         }
     }
+    pace.pass(batch.len()).await;
     bytes += meter.sent(batch.len());
     rows_in.send(batch.as_slice()).await?;
     let rows = rows_in.finish().await?;

@@ -9,11 +9,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, post
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    CopyError, Outcome, Progress, Settings, Snapshot,
+    CopyError, Load, NAME, Outcome, Progress, Settings, Snapshot,
     chunk::{Chunk, source_key},
     deferred, ledger,
+    lookout::{Lookout, Pace},
     progress::Meter,
-    throttle::Throttle,
     transfer::{begin_reading, transfer},
 };
 use crate::{
@@ -43,16 +43,28 @@ pub async fn run(
     let chunks = undone(&mut keeper, plan).await.map_err(CopyError::database("read what is copied already"))?;
     let before = ledger::totals(&mut keeper, &plan.name).await.map_err(CopyError::database("read the ledger"))?;
     let meter = Arc::new(Meter::begin(progress.clone(), &before));
+    let (paused, pausing) = watch::channel(false);
+    let lookout = Lookout::open((&source, &target), settings.load, paused, Arc::clone(&meter)).await?;
     let work = Arc::new(Work {
         source: Arc::unwrap_or_clone(source),
         target: target.as_ref().clone(),
         plan_schemas: (plan.source_schema.clone(), plan.target_schema.clone()),
         snapshot: snapshot.clone(),
-        throttle: Throttle::new(settings.bytes_per_second),
+        pace: Pace::new(settings.bytes_per_second, pausing),
         left: Mutex::new(chunks.into()),
         meter: Arc::clone(&meter),
     });
-    read_all(&work, settings.readers).await?;
+    match lookout {
+        Some(mut lookout) => {
+            lookout.look().await?;
+            tokio::select! {
+                read = read_all(&work, settings.readers) => read?,
+                blind = lookout.keep_looking() => return Err(blind),
+            }
+            meter.looked(Load::default(), None);
+        }
+        None => read_all(&work, settings.readers).await?,
+    }
     deferred::make_keys(&target, &mut keeper, plan, settings, progress).await?;
     let totals = ledger::totals(&mut keeper, &plan.name).await.map_err(CopyError::database("read the ledger"))?;
     Ok(Outcome {
@@ -73,7 +85,7 @@ struct Work {
     target: PgConnectOptions,
     plan_schemas: (Identifier, Identifier),
     snapshot: Snapshot,
-    throttle: Throttle,
+    pace: Pace,
     left: Mutex<VecDeque<Chunk>>,
     meter: Arc<Meter>,
 }
@@ -102,7 +114,7 @@ async fn read(work: Arc<Work>) -> Result<(), CopyError> {
     let mut source = reader(&work.source, source_schema, &work.snapshot).await?;
     let mut target = writer(&work.target, target_schema).await.map_err(CopyError::database("reach the target"))?;
     while let Some(chunk) = work.next() {
-        transfer(&mut source, &mut target, &chunk, &work.snapshot.lsn, &work.throttle, &work.meter).await.map_err(
+        transfer(&mut source, &mut target, &chunk, &work.snapshot.lsn, &work.pace, &work.meter).await.map_err(
             |source| CopyError::Chunk { table: chunk.table.target.to_string(), chunk: chunk.number, source },
         )?;
     }
@@ -110,7 +122,7 @@ async fn read(work: Arc<Work>) -> Result<(), CopyError> {
 }
 
 async fn connect(options: &PgConnectOptions, schema: &Identifier) -> sqlx::Result<PgConnection> {
-    let mut connection = options.connect().await?;
+    let mut connection = options.clone().application_name(NAME).connect().await?;
     sqlx::raw_sql(AssertSqlSafe(session_settings(schema))).execute(&mut connection).await?;
     Ok(connection)
 }

@@ -1,8 +1,8 @@
 //! How far a round is and what it has found: in the target database, or in memory only.
 
-use sqlx::{Connection, PgConnection, types::Json};
+use sqlx::{Connection, PgConnection, PgPool, types::Json};
 
-use super::{Difference, Kind, VerifyError, part::Part};
+use super::{Difference, Kind, Latest, Outcome, VerifyError, part::Part};
 use crate::{
     books,
     slice::{KeyRange, TablePlan},
@@ -33,7 +33,7 @@ impl Ledger {
     ) -> Result<Self, VerifyError> {
         let failed = VerifyError::database("keep the books of the comparison");
         let work = async {
-            books::ensure(&mut keeper, "strangler.verify_difference", include_str!("ledger.sql")).await?;
+            books::ensure(&mut keeper, "strangler.verify_outcome", include_str!("ledger.sql")).await?;
             let free: bool =
                 sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended('strangler verify ' || $1, 0))")
                     .bind(slice)
@@ -178,19 +178,55 @@ impl Ledger {
         Ok(rows.into_iter().map(|(table, key, Json(kind))| Difference { table, key, kind }).collect())
     }
 
-    /// The round is over: the next one begins anew.
-    pub(super) async fn close(mut self) -> sqlx::Result<()> {
+    /// The round is over: what it has found stays, and the next one begins anew.
+    pub(super) async fn close(mut self, outcome: &Outcome) -> sqlx::Result<()> {
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let mut transaction = keeper.begin().await?;
+        sqlx::query(
+            "insert into strangler.verify_outcome (slice, row_count, differences, unsettled) values ($1, $2, $3, $4) \
+             on conflict (slice) do update set ended_at = now(), row_count = excluded.row_count, \
+             differences = excluded.differences, unsettled = excluded.unsettled",
+        )
+        .bind(&self.slice)
+        .bind(i64::try_from(outcome.rows).unwrap_or(i64::MAX))
+        .bind(count(outcome.differences.len()))
+        .bind(count(outcome.unsettled.len()))
+        .execute(&mut *transaction)
+        .await?;
         sqlx::query("delete from strangler.verify_round where slice = $1")
             .bind(&self.slice)
-            .execute(keeper)
-            .await
-            .map(drop)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
     }
+}
+
+/// What the latest round that ended has found; none before the first.
+pub(super) async fn latest(pool: &PgPool, slice: &str) -> sqlx::Result<Option<Latest>> {
+    let there: bool =
+        sqlx::query_scalar("select to_regclass('strangler.verify_outcome') is not null").fetch_one(pool).await?;
+    if !there {
+        return Ok(None);
+    }
+    let found: Option<(i64, i64, i64, i64)> = sqlx::query_as(
+        "select row_count, differences, unsettled, \
+         greatest(0, extract(epoch from now() - ended_at))::bigint from strangler.verify_outcome where slice = $1",
+    )
+    .bind(slice)
+    .fetch_optional(pool)
+    .await?;
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Ok(found.map(|(rows, differences, unsettled, seconds)| Latest {
+        rows: count(rows),
+        differences: count(differences),
+        unsettled: count(unsettled),
+        seconds_ago: count(seconds),
+    }))
 }
 
 /// Forgets an unfinished round.
 pub(super) async fn forget(keeper: &mut PgConnection, slice: &str) -> sqlx::Result<()> {
-    books::ensure(keeper, "strangler.verify_difference", include_str!("ledger.sql")).await?;
+    books::ensure(keeper, "strangler.verify_outcome", include_str!("ledger.sql")).await?;
     sqlx::query("delete from strangler.verify_round where slice = $1").bind(slice).execute(keeper).await.map(drop)
 }

@@ -36,3 +36,13 @@ create table if not exists strangler.verify_difference (
     found_at   timestamptz not null default now(),
     primary key (slice, table_name, row_key)
 );
+
+-- What the latest round over a slice that came to its end has found.
+create table if not exists strangler.verify_outcome (
+    slice       text        primary key,
+    ended_at    timestamptz not null default now(),
+    row_count   bigint      not null check (row_count >= 0),
+    differences bigint      not null check (differences >= 0),
+    -- Changed each time they were looked at.
+    unsettled   bigint      not null check (unsettled >= 0)
+);

@@ -245,6 +245,27 @@ pub async fn run_watched(
     Round { source, target, plan, settings, progress }.run(ledger).await
 }
 
+/// What the latest round over a slice has found that came to its end and was to be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Latest {
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Rows that were not the same.
+    pub differences: u64,
+    /// Rows that changed each time they were looked at.
+    pub unsettled: u64,
+    /// How long ago it ended.
+    pub seconds_ago: u64,
+}
+
+/// The latest round; none before the first.
+///
+/// # Errors
+/// The target cannot be read.
+pub async fn latest(target: &PgPool, slice: &str) -> Result<Option<Latest>, VerifyError> {
+    ledger::latest(target, slice).await.map_err(VerifyError::database("read the books of the comparison"))
+}
+
 /// Forgets a round that was begun, so that the next one compares everything.
 pub async fn forget(target: &PgPool, plan: &SlicePlan) -> Result<(), VerifyError> {
     let work = async { ledger::forget(&mut *target.acquire().await?, &plan.name).await };

@@ -76,7 +76,7 @@ impl Round<'_> {
             }
         }
         let Shared { ledger, outcome, .. } = shared.into_inner();
-        ledger.close().await.map_err(books())?;
+        ledger.close(&outcome).await.map_err(books())?;
         Ok(outcome)
     }
 

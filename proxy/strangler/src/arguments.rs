@@ -313,6 +313,32 @@ pub(crate) enum DbCommand {
     Verify(verification::VerifyArguments),
 }
 
+/// When a copy has to wait.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// The copy pauses while more sessions than this are at work in the monolith's database [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_active_sessions: Option<u32>,
+    /// The copy pauses while a commit of the monolith's takes longer [default: no limit]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) max_commit: Option<Duration>,
+    /// The copy pauses while a standby or another stream of either database is further behind; a stream says once a
+    /// second how far it is [default: no limit]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "MIB")]
+    pub(crate) max_lag_mib: Option<u32>,
+}
+
+impl LoadArguments {
+    pub(crate) fn limits(&self) -> migration::copy::LoadLimits {
+        migration::copy::LoadLimits {
+            active_sessions: self.max_active_sessions,
+            commit: self.max_commit,
+            lag_bytes: self.max_lag_mib.map(|mebibytes| u64::from(mebibytes) << 20),
+            ..migration::copy::LoadLimits::default()
+        }
+    }
+}
+
 /// How the rows of a slice are copied.
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {
@@ -327,6 +353,8 @@ pub(crate) struct CopyArguments {
     /// At most so many megabytes a second, of all readers together [default: no limit]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "MIB")]
     pub(crate) max_mib_per_second: Option<u16>,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
     /// Empty the candidate's tables first, and forget what was copied before
     #[arg(long)]
     pub(crate) start_over: bool,

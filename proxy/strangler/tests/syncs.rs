@@ -39,9 +39,13 @@ impl Slice {
     }
 
     async fn sync(&self) -> Spawned {
+        self.spawn("sync").await
+    }
+
+    async fn spawn(&self, verb: &str) -> Spawned {
         Spawned::of(env!("CARGO_BIN_EXE_strangler"))
             .arg("db")
-            .arg("sync")
+            .arg(verb)
             .arg("notes")
             .arg("--mapping")
             .arg(self.mapping())
@@ -60,6 +64,13 @@ impl Slice {
         command.env("STRANGLER_DATABASE_URL", &self.source.url).env("STRANGLER_TARGET_URL", &self.target.url);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output.stderr)))
+    }
+
+    /// One that looks only, and serves metrics.
+    async fn looker(&self) -> Spawned {
+        let looker = self.spawn("status").await;
+        eventually(PATIENCE, async || looker.log().contains("/metrics")).await;
+        looker
     }
 
     async fn in_stage(&self, stage: &str) {
@@ -104,6 +115,17 @@ async fn a_slice_is_kept_in_step_until_the_process_is_told_to_stop_and_goes_on_a
     assert_eq!(slice.ask(&["quarantine", "retry", "notes", "--all"]).await["asked"], 1);
     eventually(PATIENCE, async || slice.rows().await == 4).await;
 
+    assert_eq!(slice.ask(&["verify", "notes"]).await["rows"], 4);
+    let metrics = reqwest::get(address).await.unwrap().text().await.unwrap();
+    for expected in [
+        "strangler_verify_rows{slice=\"notes\"} 4",
+        "strangler_verify_differences{slice=\"notes\"} 0",
+        "strangler_stream_slot_lost{slice=\"notes\",direction=\"forward\"} 0",
+        "strangler_copy_paused{slice=\"notes\"} 0",
+    ] {
+        assert!(metrics.contains(expected), "{expected}: {metrics}");
+    }
+
     let status = sync.terminate(PATIENCE).await;
     assert!(status.success(), "{}", sync.log());
     run(&slice.source, "delete from note where id < 3").await;
@@ -114,4 +136,27 @@ async fn a_slice_is_kept_in_step_until_the_process_is_told_to_stop_and_goes_on_a
     run(&slice.source, "insert into note values (9, 'i')").await;
     eventually(PATIENCE, async || slice.rows().await == 3).await;
     assert!(sync.terminate(PATIENCE).await.success(), "{}", sync.log());
+}
+
+#[tokio::test]
+async fn a_slot_that_is_gone_is_measured_by_who_only_looks() {
+    let slice = Slice::new().await;
+    run(&slice.source, "create table note (id int primary key, text text)").await;
+    let sync = slice.sync().await;
+    slice.in_stage("streaming").await;
+    assert!(sync.terminate(PATIENCE).await.success(), "{}", sync.log());
+    let looker = slice.looker().await;
+    let log = looker.log();
+    let (_, address) = log.split_once("metrics at ").expect("it says where its metrics are");
+    let address = address.split_whitespace().next().expect("an address");
+    let measured = async |expected: &str| reqwest::get(address).await.unwrap().text().await.unwrap().contains(expected);
+    assert!(measured("strangler_stream_slot_lost{slice=\"notes\",direction=\"forward\"} 0").await);
+    assert!(!measured("strangler_copy_paused{").await, "the copy is another process's");
+    // Until the server has noticed that nobody reads it any more, it refuses.
+    let drop =
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database()";
+    let source = slice.source.pool().await;
+    eventually(PATIENCE, async || sqlx::raw_sql(drop).execute(&source).await.is_ok()).await;
+    assert!(measured("strangler_stream_slot_lost{slice=\"notes\",direction=\"forward\"} 1").await);
+    assert!(looker.terminate(PATIENCE).await.success(), "{}", looker.log());
 }

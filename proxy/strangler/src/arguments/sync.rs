@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{SliceTarget, duration};
+use super::{LoadArguments, SliceTarget, duration};
 
 /// Which way changes flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +34,8 @@ pub(crate) struct SyncArguments {
     /// The copy takes at most so many megabytes a second [default: no limit]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "MIB")]
     pub(crate) max_mib_per_second: Option<u16>,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
     /// Warn when the source keeps so many megabytes of log for a stream
     #[arg(long, default_value_t = 4096, value_name = "MIB")]
     pub(crate) wal_warn_mib: u32,
@@ -62,6 +64,9 @@ pub(crate) struct StreamStatusArguments {
     /// The time between two looks
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub(crate) interval: Duration,
+    /// Serve metrics for Prometheus at this address, under /metrics, until interrupted: also of streams that nobody runs
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// What to do with changes that a database refused.

@@ -50,6 +50,7 @@ fn settings(asked: &CopyArguments) -> Settings {
         readers: usize::from(asked.readers),
         chunk_bytes: u64::from(asked.chunk_mib) << 20,
         bytes_per_second: asked.max_mib_per_second.map(|rate| u64::from(rate) << 20),
+        load: asked.load.limits(),
         ..Settings::default()
     }
 }
@@ -85,8 +86,9 @@ pub(super) fn line(progress: &Progress) -> String {
         .time_left()
         .map(|left| format!(", about {} left", humantime::format_duration(Duration::from_secs(left.as_secs()))))
         .unwrap_or_default();
+    let paused = progress.paused.as_ref().map(|why| format!("; paused: {why}")).unwrap_or_default();
     format!(
-        "{} of {} parts, {} rows, {} MiB, {:.1} MiB/s{left}",
+        "{} of {} parts, {} rows, {} MiB, {:.1} MiB/s{left}{paused}",
         progress.chunks_done,
         progress.chunks,
         progress.rows,
@@ -149,6 +151,8 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(line(&copying), "5 of 10 parts, 1000 rows, 3 MiB, 1.5 MiB/s, about 2s left");
+        let waits = Progress { paused: Some("a commit takes long".to_owned()), ..copying };
+        assert!(line(&waits).ends_with("about 2s left; paused: a commit takes long"), "{}", line(&waits));
         assert_eq!(
             line(&Progress { definitions: 4, definitions_done: 1, ..copying }),
             "indexes and constraints: 1 of 4"

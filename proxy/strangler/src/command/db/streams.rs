@@ -7,9 +7,12 @@ use migration::{
     stream::{self, Ask, Direction, Quarantined},
 };
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
 
-use super::{open_both, sync::line};
+use super::{metrics, open_both, sync::line};
 use crate::{
     arguments::sync::{QuarantineArguments, QuarantineCommand, StreamStatusArguments, Way},
     output::{Output, Refused},
@@ -17,13 +20,20 @@ use crate::{
 
 pub(crate) async fn stream_status(asked: StreamStatusArguments, output: &Output) -> anyhow::Result<ExitCode> {
     let (source, target, _) = open_both(&asked.target).await?;
+    let listener = metrics::listen(asked.metrics, output).await?;
+    let mut served = Box::pin(metrics::serve(listener, &source, &target, &asked.target.slice, None));
+    let mut terminate = signal(SignalKind::terminate())?;
     let mut ticks = interval(asked.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shown = false;
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
+            _ = ticks.tick(), if asked.watch || !shown => {}
+            () = &mut served => {}
             _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         }
+        shown = true;
         let streams = stream::status(&source, &target, &asked.target.slice).await?;
         output.result(&streams, || {
             if streams.is_empty() {
@@ -41,7 +51,7 @@ pub(crate) async fn stream_status(asked: StreamStatusArguments, output: &Output)
             };
             streams.iter().map(|status| line(status, &copied(status))).collect::<Vec<_>>().join("\n")
         })?;
-        if !asked.watch {
+        if !asked.watch && asked.metrics.is_none() {
             return Ok(ExitCode::SUCCESS);
         }
     }

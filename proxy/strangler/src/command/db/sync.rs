@@ -2,7 +2,6 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Context as _;
 use migration::{
     Mapping, Owner,
     copy::{self, Progress},
@@ -11,7 +10,6 @@ use migration::{
 use sqlx::PgPool;
 use telemetry::{LogFormat, TelemetryConfig};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::{Instant, MissedTickBehavior, interval_at, sleep},
@@ -39,13 +37,7 @@ pub(crate) async fn sync(asked: SyncArguments, output: &Output) -> anyhow::Resul
         let there: Vec<&str> = mapping.slices.keys().map(String::as_str).collect();
         Refused(format!("the mapping has no slice `{slice}`; it has: {}", there.join(", ")))
     })?;
-    let listener = match asked.metrics {
-        Some(address) => Some(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?),
-        None => None,
-    };
-    if let Some(listener) = &listener {
-        output.progress(&format!("metrics at http://{}/metrics", listener.local_addr()?));
-    }
+    let listener = metrics::listen(asked.metrics, output).await?;
     let (stop, stopped) = watch::channel(false);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let settings = settings(&asked);
@@ -53,8 +45,8 @@ pub(crate) async fn sync(asked: SyncArguments, output: &Output) -> anyhow::Resul
     let both =
         Both { source: &source, target: &target, mapping: &mapping, slice, settings: &settings, progress: &progress };
     let mut running = Box::pin(both.run(asked.direction, owner, stopped));
+    let mut served = Box::pin(metrics::serve(listener, &source, &target, slice, Some(watched.clone())));
     let mut said = Box::pin(report(&source, &target, slice, watched, output));
-    let mut served = Box::pin(metrics::serve(listener, &source, &target, slice));
     loop {
         tokio::select! {
             ended = &mut running => {
@@ -77,6 +69,7 @@ fn settings(asked: &SyncArguments) -> Settings {
         copy: copy::Settings {
             readers: usize::from(asked.readers),
             bytes_per_second: asked.max_mib_per_second.map(|rate| u64::from(rate) << 20),
+            load: asked.load.limits(),
             ..copy::Settings::default()
         },
         lanes: usize::from(asked.lanes),
