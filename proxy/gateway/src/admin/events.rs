@@ -19,7 +19,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use super::{AdminState, Refused, ramps, views};
+use super::{AdminState, Refused, ramps, slices, views};
 
 /// How often the state is sent.
 const EVERY: Duration = Duration::from_secs(1);
@@ -82,6 +82,6 @@ fn snapshot(state: &AdminState) -> Value {
         "status": views::status_of(state),
         "ramps": ramps::all(state),
         "shadow": shadow.unwrap_or_default(),
-        "slices": [],
+        "slices": slices::all(state),
     })
 }

@@ -14,6 +14,7 @@ mod limits;
 mod pins;
 mod ramps;
 mod refused;
+mod reports;
 mod rollout;
 mod shadow;
 mod slices;
@@ -49,7 +50,7 @@ use crate::{
     request_context::InFlight,
     route_table::RouteId,
     shadow::Shadow,
-    slices::{Fleet, Slices},
+    slices::{Fleet, Reports, Slices},
     tls::{self, Certificates},
     upgrade::UpgradeRequests,
     upstream::Upstreams,
@@ -87,6 +88,7 @@ pub(crate) struct AdminState {
     pub(crate) ramps: Arc<Ramps>,
     pub(crate) slices: Arc<Slices>,
     pub(crate) fleet: Option<Fleet>,
+    pub(crate) reports: Reports,
     pub(crate) shadow: Option<Arc<Shadow>>,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) started: Instant,
@@ -178,6 +180,7 @@ fn router(state: Arc<AdminState>) -> Router {
         .route("/api/v1/history/verification", get(rollout::verification))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .merge(documents())
+        .merge(reported())
         .route_layer(middleware::from_fn_with_state(state.clone(), access::require_token));
     let metrics = Router::new().route("/metrics", get(views::metrics));
     let metrics = if state.config.metrics_need_token {
@@ -205,4 +208,11 @@ fn documents() -> Router<Arc<AdminState>> {
         .route("/api/v1/rollout", get(rollout::show).put(rollout::replace))
         .route(PLAN_PATH, post(rollout::plan))
         .layer(DefaultBodyLimit::max(DOCUMENT_LIMIT_BYTES))
+}
+
+/// What takes what the migration tool reports.
+fn reported() -> Router<Arc<AdminState>> {
+    Router::new()
+        .route("/api/v1/slices/{name}/reports/{about}", get(reports::get).put(reports::put))
+        .layer(DefaultBodyLimit::max(reports::LIMIT_BYTES))
 }

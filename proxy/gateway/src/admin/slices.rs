@@ -84,6 +84,11 @@ struct FenceView {
 
 /// `GET /api/v1/slices`
 pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Value> {
+    Json(json!({ "revision": state.control.snapshot().revision(), "slices": all(&state) }))
+}
+
+/// Every slice: whose its rows are, the fence that stands, and what there are reports about.
+pub(super) fn all(state: &AdminState) -> Vec<Value> {
     let snapshot = state.control.snapshot().clone();
     let table = state.control.table();
     let upstream = |id| state.upstreams.get(id).name.as_str();
@@ -100,9 +105,10 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>) -> Json<Value> {
                 "held_ms": ms(fence.held), "left_ms": ms(fence.left), "waiting": fence.waiting,
                 "in_flight": fence.in_flight,
             })),
+            "reports": state.reports.known(id, std::time::Instant::now()),
         })
     });
-    Json(json!({ "revision": snapshot.revision(), "slices": slices.collect::<Vec<_>>() }))
+    slices.collect()
 }
 
 /// `POST /api/v1/slices/{name}/fence`: writes of the slice's routes wait from now on.
@@ -220,7 +226,8 @@ fn ms(duration: Duration) -> f64 {
 }
 
 impl AdminState {
-    fn slice(&self, name: &str) -> Result<SliceId, Refused> {
+    /// The slice of this name.
+    pub(super) fn slice(&self, name: &str) -> Result<SliceId, Refused> {
         let missing = || Refused::new(StatusCode::NOT_FOUND, "slice_not_found", format!("there is no slice `{name}`"));
         self.control.table().slice_by_name(name).ok_or_else(missing)
     }

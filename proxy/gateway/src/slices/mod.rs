@@ -28,6 +28,7 @@ mod fleet;
 mod fleet_rows;
 mod gate;
 mod metrics;
+mod reports;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -36,6 +37,7 @@ use prometheus::Registry;
 
 pub(crate) use fleet::{Fleet, FleetError, Follower, Instance};
 pub(crate) use gate::{Fence, FenceError, Gate, Held, Hold, Limits, Write};
+pub(crate) use reports::{About, Report, Reports};
 pub(crate) use watch::watch;
 
 use crate::{

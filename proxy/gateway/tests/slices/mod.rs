@@ -4,6 +4,7 @@ mod fence;
 mod fleet;
 mod load;
 mod owner;
+mod reports;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
