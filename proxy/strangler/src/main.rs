@@ -77,7 +77,10 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
                 command::db::cutover(&connect()?, asked, Direction::Reverse, output).await
             }
             Command::Db(DbCommand::Complete(asked)) => command::db::complete(&connect()?, asked, output).await,
-            Command::Db(DbCommand::Sync(asked)) => command::db::sync(asked, output).await,
+            Command::Db(DbCommand::Sync(asked)) => {
+                let gateway = asked.report.then(&connect).transpose()?;
+                command::db::sync(asked, gateway.as_ref(), output).await
+            }
             Command::Db(DbCommand::Status(asked)) => command::db::stream_status(asked, output).await,
             Command::Db(DbCommand::Quarantine(asked)) => command::db::quarantine(asked, output).await,
             Command::Db(DbCommand::Copy(asked)) => command::db::copy(asked, output).await,
@@ -87,7 +90,10 @@ fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
                 let gateway = asked.gateway.then(&connect).transpose()?;
                 command::db::retire(asked, gateway.as_ref(), output).await
             }
-            Command::Db(DbCommand::Verify(asked)) => command::db::verify(asked, output).await,
+            Command::Db(DbCommand::Verify(asked)) => {
+                let gateway = asked.report.then(&connect).transpose()?;
+                command::db::verify(asked, gateway.as_ref(), output).await
+            }
             Command::ApiKey(ApiKeyCommand::New(asked)) => command::api_key::new(&asked, output),
             Command::Schema { document } => command::schema::run(document).await,
             Command::Man { folder } => command::man::run(&folder, output),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Admin;
 
@@ -51,6 +51,11 @@ pub(crate) struct Lifted {
 impl Admin<'_> {
     pub(crate) async fn slices(&self) -> anyhow::Result<Slices> {
         self.call(Method::GET, &["slices"], None).await
+    }
+
+    /// Tells whoever looks at the console; `about` is one of the gateway's words for it.
+    pub(crate) async fn report(&self, slice: &str, about: &str, said: Value) -> anyhow::Result<()> {
+        self.call(Method::PUT, &["slices", slice, "reports", about], Some(said)).await.map(|_: Value| ())
     }
 
     pub(crate) async fn place_fence(

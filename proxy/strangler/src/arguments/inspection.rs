@@ -38,7 +38,7 @@ pub(crate) struct RetireArguments {
     /// For so many days nothing may have been touched
     #[arg(long, default_value_t = 30, value_name = "DAYS")]
     pub(crate) quiet_days: u32,
-    /// Also ask the gateway which routes legacy still answers
+    /// Also ask the gateway which routes legacy still answers, and tell it what was found, for its console
     #[arg(long)]
     pub(crate) gateway: bool,
     /// Print only the plan, as SQL

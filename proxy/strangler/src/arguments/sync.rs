@@ -51,6 +51,9 @@ pub(crate) struct SyncArguments {
     /// Serve metrics for Prometheus at this address, under /metrics
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Tell the gateway, whose console shows it, every two seconds
+    #[arg(long)]
+    pub(crate) report: bool,
 }
 
 /// Which slice is looked at, how often.

@@ -35,4 +35,7 @@ pub(crate) struct VerifyArguments {
     /// Compare all of it, also what an unfinished round has compared
     #[arg(long)]
     pub(crate) start_over: bool,
+    /// Tell the gateway, whose console shows it
+    #[arg(long)]
+    pub(crate) report: bool,
 }

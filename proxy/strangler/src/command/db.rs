@@ -4,6 +4,7 @@ mod copy;
 mod cutover;
 mod inspect;
 mod metrics;
+mod report;
 mod retire;
 mod streams;
 mod sync;

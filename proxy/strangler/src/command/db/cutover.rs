@@ -7,9 +7,10 @@ use migration::{
     slice::{SlicePlan, read_plan},
     stream::Direction,
 };
+use serde_json::json;
 use sqlx::PgPool;
 
-use super::open_both;
+use super::{open_both, report::Reporter};
 use crate::{
     arguments::{
         Note, SliceTarget,
@@ -55,8 +56,11 @@ pub(crate) async fn cutover(
     let Place { monolith, candidate, plan } = &place;
     let cutover =
         Cutover { monolith, candidate, plan, gateway: &gateway, hooks: &hooks, settings: &settings, watch: &watch };
+    let reporter = Reporter::new(Some(connection), &asked.target.slice, output)?;
+    let about = if direction == Direction::Forward { "cutover" } else { "rollback" };
     if asked.plan {
         let plan = cutover.plan(direction).await?;
+        reporter.say(about, json!({ "plan": plan, "command": command(&asked.target, about) })).await;
         output.result(&plan, || planned(&plan))?;
         return Ok(ExitCode::from(if plan.obstacles.is_empty() { 3 } else { 1 }));
     }
@@ -66,6 +70,7 @@ pub(crate) async fn cutover(
     };
     match done {
         Ok(report) => {
+            reporter.say(about, json!({ "done": report })).await;
             output.result(&report, || shown(&report))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -103,6 +108,12 @@ pub(crate) async fn complete(
         Err(error @ CutoverError::Obstacles(_)) => Err(Refused(error.to_string()).into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What carries a plan out. Where the databases are is left to the environment or to files, as it was for the plan.
+fn command(target: &SliceTarget, verb: &str) -> String {
+    let mapping = target.source.mapping.display();
+    format!("strangler db {verb} {} --mapping {mapping}", target.slice)
 }
 
 fn hooks(asked: &CutoverArguments) -> anyhow::Result<Hooks> {

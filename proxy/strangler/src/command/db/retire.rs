@@ -6,8 +6,9 @@ use migration::{
     retire::{self, ColumnUse, Report, RouteTraffic, RouteUse, TableUse},
     slice::read_plan,
 };
+use serde_json::json;
 
-use super::open_both;
+use super::{open_both, report::Reporter};
 use crate::{admin::Admin, arguments::inspection::RetireArguments, connection::Connection, output::Output};
 
 pub(crate) async fn retire(
@@ -24,6 +25,9 @@ pub(crate) async fn retire(
         None => Vec::new(),
     };
     let report = retire::look(&source, &candidate, &plan, &routes, asked.quiet_days).await?;
+    let mut said = json!(report);
+    said["quiet"] = json!(report.is_quiet());
+    Reporter::new(gateway, &plan.name, output)?.say("retire", said).await;
     output.result(&report, || if asked.sql { report.plan.to_string() } else { shown(&report) })?;
     Ok(if report.is_quiet() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -15,16 +15,21 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 
-use super::{metrics, open_both};
+use super::{metrics, open_both, report::Reporter};
 use crate::{
     arguments::sync::{SyncArguments, Way},
+    connection::Connection,
     output::{Output, Refused},
 };
 
 /// How often a person is told how far it is.
 const EVERY: Duration = Duration::from_secs(5);
 
-pub(crate) async fn sync(asked: SyncArguments, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn sync(
+    asked: SyncArguments,
+    gateway: Option<&Connection>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let log_format = if output.is_json() { LogFormat::Json } else { LogFormat::Text };
     // A long-running process says what happens to it, other than one that answers and ends.
     let _logs = telemetry::init(
@@ -46,6 +51,8 @@ pub(crate) async fn sync(asked: SyncArguments, output: &Output) -> anyhow::Resul
         Both { source: &source, target: &target, mapping: &mapping, slice, settings: &settings, progress: &progress };
     let mut running = Box::pin(both.run(asked.direction, owner, stopped));
     let mut served = Box::pin(metrics::serve(listener, &source, &target, slice, Some(watched.clone())));
+    let reporter = Reporter::new(gateway, slice, output)?;
+    let mut told = Box::pin(reporter.streams(&source, &target, watched.clone()));
     let mut said = Box::pin(report(&source, &target, slice, watched, output));
     loop {
         tokio::select! {
@@ -56,8 +63,12 @@ pub(crate) async fn sync(asked: SyncArguments, output: &Output) -> anyhow::Resul
             _ = terminate.recv() => { stop.send_replace(true); }
             _ = interrupt.recv() => { stop.send_replace(true); }
             () = &mut said => {}
+            () = &mut told => {}
             () = &mut served => {}
         }
+    }
+    if gateway.is_some() {
+        reporter.say("streams", reporter.streams_now(&source, &target, None).await?).await;
     }
     let status = stream::status(&source, &target, slice).await?;
     output.result(&status, || "stopped; a later sync goes on from here".to_owned())?;

@@ -13,8 +13,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 
-use super::open_both;
-use crate::{arguments::verification::VerifyArguments, output::Output};
+use super::{open_both, report::Reporter};
+use crate::{arguments::verification::VerifyArguments, connection::Connection, output::Output};
 
 /// How often a person is told how far it is.
 const EVERY: Duration = Duration::from_secs(2);
@@ -22,7 +22,11 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long a row that differs waits for the stream.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn verify(asked: VerifyArguments, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn verify(
+    asked: VerifyArguments,
+    gateway: Option<&Connection>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let (source, candidate, mapping) = open_both(&asked.target).await?;
     let plan =
         read_plan(&mut *source.acquire().await?, &mut *candidate.acquire().await?, &mapping, &asked.target.slice)
@@ -35,14 +39,17 @@ pub(crate) async fn verify(asked: VerifyArguments, output: &Output) -> anyhow::R
     if asked.start_over {
         verify::forget(&candidate, &plan).await?;
     }
+    let told = Told { output, reporter: Reporter::new(gateway, &plan.name, output)? };
+    let mut last = None;
     let mut left = if asked.continuous { asked.rounds.unwrap_or(u64::MAX) } else { 1 };
     loop {
         let outcome = tokio::select! {
-            outcome = round(&source, &candidate, &plan, &settings, output) => outcome?,
+            outcome = round(&source, &candidate, &plan, &settings, &told, last.as_ref()) => outcome?,
             // What the round has done is remembered.
             _ = tokio::signal::ctrl_c(), if asked.continuous => return Ok(ExitCode::SUCCESS),
         };
         output.result(&outcome, || shown(&outcome))?;
+        told.reporter.compared(&outcome).await;
         left -= 1;
         if !outcome.is_clean() {
             return Ok(ExitCode::FAILURE);
@@ -50,6 +57,7 @@ pub(crate) async fn verify(asked: VerifyArguments, output: &Output) -> anyhow::R
         if left == 0 {
             return Ok(ExitCode::SUCCESS);
         }
+        last = Some(outcome);
         tokio::select! {
             () = sleep(asked.every) => {}
             _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
@@ -68,26 +76,35 @@ fn settings(asked: &VerifyArguments, following: Option<Following>) -> Settings {
     }
 }
 
+/// Who is told how far it is.
+struct Told<'a> {
+    output: &'a Output,
+    reporter: Reporter<'a>,
+}
+
 async fn round(
     source: &PgPool,
     candidate: &PgPool,
     plan: &SlicePlan,
     settings: &Settings,
-    output: &Output,
+    told: &Told<'_>,
+    last: Option<&Outcome>,
 ) -> anyhow::Result<Outcome> {
     let (progress, watched) = watch::channel(Progress::default());
     tokio::select! {
         outcome = verify::run_watched(source, candidate, plan, settings, &progress) => Ok(outcome?),
-        never = report(watched, output) => Ok(never),
+        never = report(watched, told, last) => Ok(never),
     }
 }
 
-async fn report(watched: watch::Receiver<Progress>, output: &Output) -> Outcome {
+async fn report(watched: watch::Receiver<Progress>, told: &Told<'_>, last: Option<&Outcome>) -> Outcome {
     let mut ticks = interval_at(Instant::now() + EVERY, EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        output.progress(&progress_line(&watched.borrow()));
+        let progress = watched.borrow().clone();
+        told.output.progress(&progress_line(&progress));
+        told.reporter.comparing(&progress, last).await;
     }
 }
 
