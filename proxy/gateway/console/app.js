@@ -11,6 +11,7 @@ import { retirement } from "./pages/retirement.js";
 import { route } from "./pages/route.js";
 import { routes } from "./pages/routes.js";
 import { shadow } from "./pages/shadow.js";
+import { slice } from "./pages/slice.js";
 
 const main = document.getElementById("main");
 const head = document.getElementById("head");
@@ -25,6 +26,7 @@ const PAGES = [
   [/^#\/shadow$/, shadow],
   [/^#\/shadow\/([^/]+)$/, mismatch],
   [/^#\/database$/, database],
+  [/^#\/database\/([^/]+)$/, slice],
   [/^#\/audit$/, audit],
   [/^#\/retirement$/, retirement],
 ];

@@ -9,8 +9,20 @@ export function duration(seconds) {
   if (seconds < 0.001) return `${trimmed(seconds * 1e6, 0)} µs`;
   if (seconds < 1) return `${trimmed(seconds * 1000, 1)} ms`;
   if (seconds < 120) return `${trimmed(seconds, 1)} s`;
-  return `${trimmed(seconds / 60, 0)} min`;
+  if (seconds < 7200) return `${trimmed(seconds / 60, 0)} min`;
+  return seconds < 172_800 ? `${trimmed(seconds / 3600, 0)} h` : `${trimmed(seconds / 86_400, 0)} days`;
 }
+
+export function bytes(value) {
+  if (value === null || value === undefined) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = value < 1 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), units.length - 1);
+  return `${trimmed(value / 1024 ** power, power > 0 ? 1 : 0)} ${units[power]}`;
+}
+
+export const count = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en").replaceAll(",", " "));
+
+export const ago = (seconds) => (seconds < 2 ? "just now" : `${duration(Math.round(seconds))} ago`);
 
 export const rate = (value) => (value === null || value === undefined ? "–" : `${trimmed(value, 1)}/s`);
 

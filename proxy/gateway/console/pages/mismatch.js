@@ -31,9 +31,24 @@ function shown(world, { mismatch: found, rules }, said) {
     h("div", { class: "sides" }, answer("Legacy", found.legacy), answer("Candidate", found.candidate)),
     h("h2", {}, "Test case"),
     h("p", {}, "The request and the answer that is expected, as ", h("code", {}, `strangler shadow run CASE --against URL`), " takes it:"),
-    h("p", {}, h("code", {}, `strangler shadow export ${found.id} --to case.json`)),
+    h("div", { class: "inline" },
+      h("button", { type: "button", disabled: !rules, onclick: () => save(`${found.id}.json`, testCase(found, rules)) }, "Save the test case"),
+      h("span", {}, "or ", h("code", {}, `strangler shadow export ${found.id} --to case.json`))),
     rules && h("p", { class: "quiet" }, `Compared by ${rules.rules?.length ?? 0} rules of the route.`),
   ];
+}
+
+/** What `strangler shadow export` writes. Noise that was masked then is ignored now. */
+function testCase(found, rules) {
+  const ignored = found.masked.map((path) => ({ path, rule: "ignore" }));
+  return { id: found.id, route: found.route, request: found.request, expected: found.legacy,
+    rules: { ...rules, rules: [...rules.rules ?? [], ...ignored] } };
+}
+
+function save(name, what) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(what, null, 2)], { type: "application/json" }));
+  h("a", { href: url, download: name }).click();
+  URL.revokeObjectURL(url);
 }
 
 function answer(title, { status, headers, body }) {

@@ -5,20 +5,23 @@ import { duration, percent, rate, ratio, share } from "../format.js";
 import { redraw } from "../live.js";
 import { compared, mismatchShare } from "../measures.js";
 import { rollBack } from "../changes.js";
+import { fence } from "./database.js";
 
 export function routes(world) {
   const warnings = h("div", {});
   const list = h("div", {});
+  const slices = h("div", {});
   const upstreams = h("div", {});
   const said = h("div", { role: "status" });
   const content = [
     h("div", { class: "inline" },
       h("button", { type: "button", class: "danger", onclick: () => rollBack(world, null, said) }, "Roll back everything")),
-    said, warnings, list, h("h2", {}, "Upstreams"), upstreams,
+    said, warnings, list, h("h2", {}, "Slices of the database"), slices, h("h2", {}, "Upstreams"), upstreams,
   ];
-  const onTick = ({ status, ramps, shadow }) => {
+  const onTick = ({ status, ramps, shadow, slices: split }) => {
     redraw(warnings, worries(status));
     redraw(list, routeTable(world, status, ramps, shadow));
+    redraw(slices, sliceTable(split));
     redraw(upstreams, upstreamTable(status));
   };
   return { title: "Routes", content, onTick };
@@ -63,6 +66,13 @@ export function guard(ramp) {
   const bad = ramp.verdict.startsWith("roll back");
   const running = ramp.ramp ? `, ramp ${ramp.ramp.state}, step ${ramp.ramp.step}` : "";
   return h("span", { class: bad ? "badge bad" : "badge" }, `${bad ? "✕ " : ""}${ramp.verdict}${running}`);
+}
+
+function sliceTable(split) {
+  if (split.length === 0) return h("p", {}, "No route of gateway.toml names a slice.");
+  return table("Whose the rows are", ["slice", "owner", "stage", "fence", "routes"], split.map((slice) => [
+    h("a", { href: `#/database/${encodeURIComponent(slice.name)}` }, slice.name), slice.owner, slice.stage, fence(slice.fence), slice.routes.join(", "),
+  ]));
 }
 
 function upstreamTable(status) {

@@ -46,7 +46,7 @@ macro_rules! asset {
     };
 }
 
-const ASSETS: [Asset; 20] = [
+const ASSETS: [Asset; 22] = [
     asset!("index.html", HTML),
     asset!("icon.svg", IMAGE),
     asset!("console.css", STYLE),
@@ -59,6 +59,7 @@ const ASSETS: [Asset; 20] = [
     asset!("format.js", SCRIPT),
     asset!("live.js", SCRIPT),
     asset!("measures.js", SCRIPT),
+    asset!("reports.js", SCRIPT),
     asset!("pages/audit.js", SCRIPT),
     asset!("pages/database.js", SCRIPT),
     asset!("pages/login.js", SCRIPT),
@@ -67,6 +68,7 @@ const ASSETS: [Asset; 20] = [
     asset!("pages/route.js", SCRIPT),
     asset!("pages/routes.js", SCRIPT),
     asset!("pages/shadow.js", SCRIPT),
+    asset!("pages/slice.js", SCRIPT),
 ];
 
 /// The console's own routes; the page itself is at `/`.
