@@ -7,6 +7,7 @@ mod harness;
 mod admin;
 mod admin_access;
 mod auth;
+mod browser;
 mod console;
 mod control;
 mod drain;

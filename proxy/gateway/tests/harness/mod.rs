@@ -32,7 +32,7 @@ use tempfile::TempDir;
 pub use any_certificate::AnyCertificate;
 pub use http2::{END_HEADERS, END_STREAM, Frames, StreamEnd, connect_http2, exchange_http2, read_http2};
 pub use instance::{Behaviour, Instance, Wire};
-pub use load::Load;
+pub use load::{Load, Sample};
 pub use patient::Patient;
 pub use raw_client::RawClient;
 pub use raw_upstream::{Exchange, RawUpstream};
