@@ -33,6 +33,15 @@ pub(crate) async fn start(options: StackOptions, output: &Output) -> anyhow::Res
     }
 }
 
+/// Where the console is and what opens it; nothing where the stack has no gateway. The token is named by its file: what
+/// is printed here is kept in terminals and logs.
+pub(crate) fn console(running: &RunningStack) -> Option<String> {
+    let admin = running.urls().get("admin")?;
+    running.secret("admin")?;
+    let token = running.data_folder().join("secrets/admin");
+    Some(format!("{:<16} {admin}/ (log in with the token: cat {})", "console", token.display()))
+}
+
 fn show(event: &Event, output: Output) {
     match event {
         Event::Ready { part, took } => output.progress(&format!("{part:<16} ready in {:.1} s", took.as_secs_f64())),

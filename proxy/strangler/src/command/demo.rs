@@ -32,6 +32,10 @@ pub(crate) async fn run(
         stack::start(StackOptions { data_folder, ..StackOptions::new(StackSource::demonstration()?) }, output).await;
     let Some(running) = started? else { return Ok(ExitCode::FAILURE) };
     screen.say(&format!("the system answers after {:.1} s", begun.elapsed().as_secs_f64()));
+    // Early, so that both sides can be watched while they have traffic.
+    if let Some(console) = stack::console(&running) {
+        screen.say(&console);
+    }
 
     let pace = Pace { step: options.step, ..Pace::default() };
     let shown = tokio::select! {
@@ -79,6 +83,7 @@ fn described(running: &RunningStack) -> String {
     let mut lines = vec!["\nstill running; Ctrl-C stops everything".to_owned()];
     lines.extend(running.urls().iter().map(|(name, url)| format!("{name:<16} {url}")));
     lines.push(format!("{:<16} {}", "rollout file", running.file("rollout.toml").display()));
+    lines.extend(stack::console(running));
     lines.push("in another terminal:".to_owned());
     for words in ["status --watch", "weight invoke 10", "shadow set invoke 100", "ramp start invoke", "rollback --all"]
     {

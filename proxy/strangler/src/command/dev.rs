@@ -1,8 +1,8 @@
 //! `strangler dev`: a whole system on this machine, until Ctrl-C.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
-use local_stack::{Ended, StackOptions};
+use local_stack::{Ended, RunningStack, StackOptions};
 use serde_json::json;
 
 use crate::{
@@ -24,7 +24,7 @@ pub(crate) async fn run(
     };
     let data = running.data_folder().to_owned();
     connection::leave(&running)?;
-    output.result(&json!({"urls": running.urls(), "data": data}), || described(&running.urls().clone(), &data))?;
+    output.result(&json!({"urls": running.urls(), "data": data}), || described(&running))?;
     let ended = running.wait().await;
     output.progress("stopping");
     running.stop().await;
@@ -34,10 +34,12 @@ pub(crate) async fn run(
     }
 }
 
-fn described(urls: &std::collections::BTreeMap<String, String>, data: &Path) -> String {
-    let mut lines: Vec<String> = urls.iter().map(|(name, url)| format!("{name:<16} {url}")).collect();
+fn described(running: &RunningStack) -> String {
+    let data = running.data_folder();
+    let mut lines: Vec<String> = running.urls().iter().map(|(name, url)| format!("{name:<16} {url}")).collect();
     lines.push(format!("{:<16} {}", "data", data.display()));
-    lines.push(format!("{:<16} {}", "rollout file", data.join("rollout.toml").display()));
+    lines.push(format!("{:<16} {}", "rollout file", running.file("rollout.toml").display()));
+    lines.extend(stack::console(running));
     lines.push("running; Ctrl-C stops everything".to_owned());
     lines.join("\n")
 }
