@@ -3,6 +3,7 @@
 pub(crate) mod cutover;
 pub(crate) mod inspection;
 pub(crate) mod limits;
+mod place;
 pub(crate) mod ramp;
 pub(crate) mod shadow;
 pub(crate) mod sync;
@@ -382,10 +383,11 @@ pub(crate) struct ApiKeyArguments {
 /// Which database, by which mapping.
 #[derive(Debug, Args)]
 pub(crate) struct DbTarget {
-    /// The mapping file
+    /// The mapping file [default: that of the stack in --data]
     #[arg(long, value_name = "MAPPING.TOML")]
-    pub(crate) mapping: PathBuf,
-    /// File that holds the database's address; STRANGLER_DATABASE_URL may hold the address itself
+    pub(crate) mapping: Option<PathBuf>,
+    /// File that holds the database's address; STRANGLER_DATABASE_URL may hold the address itself [default: that of
+    /// the stack in --data]
     #[arg(long, env = "STRANGLER_DATABASE_URL_FILE", value_name = "FILE")]
     pub(crate) database_url_file: Option<PathBuf>,
 }
@@ -398,7 +400,7 @@ pub(crate) struct SliceTarget {
     #[command(flatten)]
     pub(crate) source: DbTarget,
     /// File that holds the address of the candidate's own database; STRANGLER_TARGET_URL may hold
-    /// the address itself
+    /// the address itself [default: that of the stack in --data]
     #[arg(long, env = "STRANGLER_TARGET_URL_FILE", value_name = "FILE")]
     pub(crate) target_url_file: Option<PathBuf>,
 }

@@ -39,9 +39,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
+fn run(mut arguments: Arguments, output: &Output) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    if let Command::Db(command) = &mut arguments.command {
+        command.at_stack(&connection::data_folder(&arguments.connection)?);
+    }
     runtime.block_on(async {
         let connect = || connection::find(&arguments.connection);
         match arguments.command {

@@ -1,6 +1,6 @@
 //! The stack's one folder on disk. Layout: `lock`, `ports.toml`, `secrets/NAME`, `logs/NAME.log`,
 //! `work/NAME` (one per process), `postgres`, `s3`, `scratch` (which names a folder outside), the files that a
-//! person edits, and in `shipped` what they were.
+//! person edits, in `shipped` what they were, and those that each start makes anew.
 
 use std::collections::BTreeMap;
 use std::fs::{OpenOptions, Permissions};
@@ -114,6 +114,12 @@ impl DataFolder {
         Ok(outdated)
     }
 
+    /// Writes a file that is made anew at each start.
+    pub(super) fn generate(&self, name: &str, text: &str) -> Result<(), StackError> {
+        let path = self.path.join(name);
+        replace(&path, text.as_bytes()).map_err(io_error("write", &path))
+    }
+
     /// What the stack comes with, as it was brought.
     pub(super) fn shipped(&self, name: &str) -> PathBuf {
         self.path.join(SHIPPED).join(name)
@@ -196,6 +202,7 @@ mod tests {
         assert_eq!(folder.bring(&files).expect("written"), [""; 0]);
         let ports = folder.ports(["a", "b"]).expect("free ports");
         let secret = folder.secret("admin").expect("generated");
+        folder.generate("address", "of the first start").expect("written");
         assert!(matches!(DataFolder::open(&path, None), Err(StackError::InUse { .. })));
         std::fs::write(path.join("rollout.toml"), "edited").expect("our own file");
         drop(folder);
@@ -205,8 +212,10 @@ mod tests {
         assert_eq!(std::fs::read_to_string(path.join("rollout.toml")).expect("there"), "edited");
         assert_eq!(folder.ports(["a", "b"]).expect("the same ports"), ports);
         assert_eq!(folder.secret("admin").expect("the same secret"), secret);
+        folder.generate("address", "of the second").expect("written anew");
+        assert_eq!(std::fs::read_to_string(path.join("address")).expect("there"), "of the second");
         let mode = |name: &str| std::fs::metadata(path.join(name)).expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(""), mode("secrets"), mode("secrets/admin")), (0o700, 0o700, 0o600));
+        assert_eq!((mode(""), mode("secrets"), mode("secrets/admin"), mode("address")), (0o700, 0o700, 0o600, 0o600));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct StackDocument {
     /// person edits the copies.
     #[serde(default)]
     pub files: Vec<String>,
+    /// Files that are written into the data folder at each start, by name: addresses that other programs need.
+    #[serde(default)]
+    pub generated: BTreeMap<String, Template>,
     /// A PostgreSQL of the stack's own.
     pub postgres: Option<PostgresPart>,
     /// An S3 server of the stack's own.
@@ -132,6 +135,7 @@ impl StackDocument {
     /// Every template with its key.
     fn templates(&self) -> Vec<(String, &Template, bool)> {
         let mut all: Vec<_> = self.urls.iter().map(|(name, url)| (format!("urls.{name}"), url, false)).collect();
+        all.extend(self.generated.iter().map(|(name, text)| (format!("generated.{name}"), text, false)));
         for (index, process) in self.process.iter().enumerate() {
             let at = format!("process[{index}]");
             all.extend(process.args.iter().enumerate().map(|(i, arg)| (format!("{at}.args[{i}]"), arg, true)));
@@ -186,6 +190,15 @@ impl StackDocument {
         for (index, file) in self.files.iter().enumerate() {
             if !is_file_name(file) {
                 report.problem(&format!("files[{index}]"), "it leaves the folder", "name a file beside this one");
+            }
+        }
+        for name in self.generated.keys() {
+            let key = format!("generated.{name}");
+            if !is_file_name(name) {
+                report.problem(&key, "it leaves the folder", "name a file of the data folder");
+            }
+            if self.files.contains(name) {
+                report.problem(&key, "a person edits the file of this name", "give each file a name of its own");
             }
         }
         for (index, step) in self.database_step.iter().enumerate() {
@@ -313,6 +326,7 @@ mod tests {
             r#"
             name = "bad name"
             files = ["../secret"]
+            generated = { "../address" = "x" }
             [postgres]
             databases = ["here"]
             [[process]]
@@ -331,6 +345,7 @@ mod tests {
         for part in [
             "plain name",
             "leaves the folder",
+            "name a file of the data folder",
             "`nobody`",
             "waits for itself",
             "`elsewhere`",

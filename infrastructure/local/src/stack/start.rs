@@ -93,6 +93,9 @@ impl Stack {
         )?;
         let values = Values::gather(document, &data, ports, postgres.as_ref().map(|(_, server)| server), s3.as_ref())?;
         let urls = values.urls(document);
+        for (name, text) in &document.generated {
+            data.generate(name, &values.fill_outside(text))?;
+        }
         let assembly = Assembly { document, data: &data, values: &values, programs: &programs, events };
         let assembled = assembly.run(postgres, s3).await?;
         Ok((data, values, urls, assembled))
@@ -203,8 +206,12 @@ impl Values {
     }
 
     fn urls(&self, document: &StackDocument) -> BTreeMap<String, String> {
-        let none = ProcessFolders { own: self.data.clone(), scratch: None };
-        document.urls.iter().map(|(name, url)| (name.clone(), self.fill(url, &none))).collect()
+        document.urls.iter().map(|(name, url)| (name.clone(), self.fill_outside(url))).collect()
+    }
+
+    /// Fills what is no process's.
+    fn fill_outside(&self, template: &Template) -> String {
+        self.fill(template, &ProcessFolders { own: self.data.clone(), scratch: None })
     }
 }
 

@@ -72,18 +72,19 @@ async fn carry_out(pool: &PgPool, plan: &Plan, output: &Output) -> anyhow::Resul
 }
 
 async fn open(target: &DbTarget) -> anyhow::Result<(PgPool, Mapping)> {
-    let mapping = read_mapping(&target.mapping)?;
+    let mapping = read_mapping(target.mapping.as_deref())?;
     Ok((connect(&MONOLITH, target.database_url_file.as_deref()).await?, mapping))
 }
 
 /// Both databases of a slice, the monolith's first.
 async fn open_both(target: &SliceTarget) -> anyhow::Result<(PgPool, PgPool, Mapping)> {
-    let mapping = read_mapping(&target.source.mapping)?;
+    let mapping = read_mapping(target.source.mapping.as_deref())?;
     let source = connect(&MONOLITH, target.source.database_url_file.as_deref()).await?;
     Ok((source, connect(&CANDIDATE, target.target_url_file.as_deref()).await?, mapping))
 }
 
-fn read_mapping(file: &Path) -> anyhow::Result<Mapping> {
+fn read_mapping(file: Option<&Path>) -> anyhow::Result<Mapping> {
+    let file = file.ok_or_else(|| Refused("no mapping: name its file with --mapping".to_owned()))?;
     let text = fs::read_to_string(file).map_err(|error| Refused(format!("cannot read {}: {error}", file.display())))?;
     Mapping::from_toml(&file.display().to_string(), &text)
         .map_err(|problems| Refused(format!("the mapping is not valid\n{problems}")).into())
