@@ -98,6 +98,31 @@ impl Step {
         Self::Lifted,
         Self::Done,
     ];
+
+    /// Where a test may kill the process.
+    const fn failpoint(self) -> &'static str {
+        match self {
+            Self::Resuming => "cutover.resuming",
+            Self::Checking => "cutover.checking",
+            Self::Preparing => "cutover.preparing",
+            Self::Begun => "cutover.begun",
+            Self::Asked => "cutover.asked",
+            Self::Holding => "cutover.holding",
+            Self::Fenced => "cutover.fenced",
+            Self::Drained => "cutover.drained",
+            Self::Settled => "cutover.settled",
+            Self::Locked => "cutover.locked",
+            Self::CaughtUp => "cutover.caught_up",
+            Self::Compared => "cutover.compared",
+            Self::Opened => "cutover.opened",
+            Self::Deciding => "cutover.deciding",
+            Self::Flipped => "cutover.flipped",
+            Self::Shut => "cutover.shut",
+            Self::Decided => "cutover.decided",
+            Self::Lifted => "cutover.lifted",
+            Self::Done => "cutover.done",
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -510,6 +535,7 @@ impl Cutover<'_> {
     pub(super) async fn reached(&self, step: Step) {
         tracing::info!(slice = %self.plan.name, %step, "cutover");
         (self.watch)(step).await;
+        crate::failpoint::hit(step.failpoint());
     }
 
     async fn within<T>(
