@@ -13,11 +13,13 @@
 //! - [`load`]: weights, rollback and shutdown under traffic;
 //! - [`kill`]: SIGKILL of each part under traffic;
 //! - [`builds`]: a package from the build service to its first call;
-//! - [`bundles`]: the same with real dependencies, through the gateway and RabbitMQ.
+//! - [`bundles`]: the same with real dependencies, through the gateway and RabbitMQ;
+//! - [`cutover`]: the functions' rows go to their own database and back.
 
 mod builds;
 mod bundles;
 mod conversation;
+mod cutover;
 mod dashboards;
 mod demonstration;
 mod kill;

@@ -14,6 +14,7 @@ use super::{
 pub struct Operator {
     admin: String,
     token_file: PathBuf,
+    data: PathBuf,
 }
 
 /// What a command did.
@@ -28,13 +29,19 @@ impl Operator {
     pub fn of(system: &System) -> Self {
         let token_file = system.stack.data_folder().join("operator-token");
         fs::write(&token_file, format!("{}\n", system.token())).expect("our own folder");
-        Self { admin: system.url("admin", ""), token_file }
+        Self { admin: system.url("admin", ""), token_file, data: system.stack.data_folder().to_owned() }
+    }
+
+    /// What stands before the words of each command.
+    pub fn words(&self) -> Vec<String> {
+        let [token_file, data] = [&self.token_file, &self.data].map(|path| path.display().to_string());
+        let words = ["--output", "json", "--admin", &self.admin, "--token-file", &token_file, "--data", &data];
+        words.map(str::to_owned).to_vec()
     }
 
     async fn run(&self, words: &[&str]) -> Done {
         let output = Command::new(programs().join("strangler"))
-            .args(["--output", "json", "--admin", &self.admin, "--token-file"])
-            .arg(&self.token_file)
+            .args(self.words())
             .args(words)
             .stdin(Stdio::null())
             .env("STRANGLER_ACTOR", "somebody")
@@ -50,6 +57,15 @@ impl Operator {
         let done = self.run(words).await;
         assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""), "{words:?}: {done:?}");
         serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}: {done:?}"))
+    }
+
+    /// The JSON of a command, or the message of one that fails.
+    pub async fn attempt(&self, words: &[&str]) -> Result<Value, String> {
+        let done = self.run(words).await;
+        if done.status != Some(0) {
+            return Err(done.stderr);
+        }
+        Ok(serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}: {done:?}")))
     }
 
     /// The message of a command that fails, and prints no result.
@@ -133,7 +149,7 @@ async fn what_cannot_be_done_has_its_exit_status() {
     assert!(status == Some(1) && said.contains("token"), "{status:?}: {said}");
     assert!(!said.contains("not-the-token"), "a secret is never shown: {said}");
 
-    let away = Operator { admin: "http://127.0.0.1:1".to_owned(), token_file: operator.token_file.clone() };
+    let away = Operator { admin: "http://127.0.0.1:1".to_owned(), ..operator };
     let (status, said) = away.refusal(&["rollback", "--all"]).await;
     assert!(status == Some(1) && said.contains("127.0.0.1:1"), "{status:?}: {said}");
     system.stack.stop().await;
