@@ -1,6 +1,7 @@
 //! The demonstration: Mini-Lambda's functions move from the monolith to the lambda service and back, under
 //! steady traffic. On the way a candidate with a planted defect is found out twice: by the shadow, before any
-//! caller sees it, and, let onto traffic all the same, by the guard.
+//! caller sees it, and, let onto traffic all the same, by the guard. Then the data goes the same way: to a database of
+//! its own, back, and there to stay.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -14,11 +15,15 @@
 //! | `stage` | what all chapters work with: collecting what comes back, steps at one percentage |
 //! | `shadowing` | chapters in which the candidate only gets copies |
 //! | `ramping` | chapters in which the gateway raises the weight by itself |
+//! | `splitting` | chapters in which the data goes to its own database and back |
+//! | `tool` | the command line that does it |
+//! | `told`, `databases` | what callers were told, and whether it is in the databases |
 //! | `packaging` | functions from packages, through the build service |
 //! | `scenario` | the order of the chapters |
 //! | `verdict` | whether all went as told |
 //! | `screen` | what is printed meanwhile, and the summary |
 
+mod databases;
 mod flawed_candidate;
 mod functions;
 mod operator;
@@ -29,17 +34,23 @@ mod rollout_file;
 mod scenario;
 mod screen;
 mod shadowing;
+mod splitting;
 mod stage;
 mod tally;
+mod told;
+mod tool;
 mod traffic;
 mod verdict;
 
 use std::{path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
 pub use flawed_candidate::serve as serve_flawed_candidate;
 pub use scenario::run;
 pub use screen::Screen;
 pub use verdict::Summary;
+
+use crate::RunningStack;
 
 /// The running system that is shown.
 #[derive(Debug, Clone)]
@@ -54,6 +65,29 @@ pub struct Target {
     pub token: String,
     /// The rollout document that the gateway watches.
     pub rollout_file: PathBuf,
+    /// The data folder of the stack, with the addresses of its databases.
+    pub data: PathBuf,
+    /// The program `strangler`.
+    pub strangler: PathBuf,
+}
+
+impl Target {
+    /// That of a stack that runs [`crate::StackSource::demonstration`].
+    ///
+    /// # Errors
+    /// When it is another stack.
+    pub fn of(stack: &RunningStack, strangler: PathBuf) -> anyhow::Result<Self> {
+        let url = |name: &str| stack.urls().get(name).cloned().with_context(|| format!("the stack has no `{name}`"));
+        Ok(Self {
+            gateway: url("gateway")?,
+            admin: url("admin")?,
+            flawed_candidate: url("flawed-candidate")?,
+            token: stack.secret("admin").context("the stack has no admin token")?.to_owned(),
+            rollout_file: stack.file("rollout.toml"),
+            data: stack.data_folder().to_owned(),
+            strangler,
+        })
+    }
 }
 
 /// How much traffic, and for how long.
@@ -75,6 +109,11 @@ pub struct Pace {
     pub calls_at_a_time: usize,
     /// The most reads at a time.
     pub reads_at_a_time: usize,
+    /// Functions created each second while their data moves.
+    pub creations_per_s: u32,
+    /// Whether the way back of the data ends at the end; otherwise the rows go back, so that everything that was shown
+    /// can be tried.
+    pub complete: bool,
 }
 
 impl Default for Pace {
@@ -89,6 +128,8 @@ impl Default for Pace {
             calls_at_a_time: 6,
             // With the calls, no more than the monolith has connections to its database.
             reads_at_a_time: 12,
+            creations_per_s: 5,
+            complete: true,
         }
     }
 }

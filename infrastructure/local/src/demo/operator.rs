@@ -162,6 +162,17 @@ impl Operator {
         ramps.into_iter().find(|ramp| ramp.route == route).with_context(|| format!("{route} has no guard"))
     }
 
+    /// Whose the rows of a slice are.
+    pub(super) async fn owner_of(&self, slice: &str) -> anyhow::Result<String> {
+        let slices: Value = self.get("/api/v1/slices").await?;
+        let all = slices["slices"].as_array().context("the gateway names no slices")?;
+        let found = all.iter().find(|found| found["name"] == slice);
+        found
+            .and_then(|slice| slice["owner"].as_str())
+            .map(str::to_owned)
+            .with_context(|| format!("there is no slice {slice}"))
+    }
+
     /// `strangler rollback --all`; returns how many routes it took back.
     pub(super) async fn roll_back(&self) -> anyhow::Result<usize> {
         let body = json!({"reason": "demonstration", "actor": "demo"});

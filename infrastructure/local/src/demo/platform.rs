@@ -1,6 +1,9 @@
 //! A client of Mini-Lambda's REST API, through the gateway.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use domain::{
@@ -11,7 +14,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Target, functions::Kind};
+use super::{Target, functions::Kind, told::Told};
 
 /// The header by which the gateway says which side served a request.
 const SERVED_BY: &str = "x-served-by";
@@ -65,12 +68,19 @@ struct Build {
 pub(super) struct Platform {
     client: Client,
     target: Target,
+    /// By all clones together.
+    pub(super) told: Arc<Told>,
 }
 
 impl Platform {
     pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
         let client = Client::builder().timeout(TIMEOUT).no_proxy().tcp_nodelay(true).build()?;
-        Ok(Self { client, target: target.clone() })
+        Ok(Self { client, target: target.clone(), told: Arc::default() })
+    }
+
+    /// The system it is in front of.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
     pub(super) async fn create(&self, kind: &Kind, name: &str) -> anyhow::Result<FunctionId> {
@@ -81,13 +91,20 @@ impl Platform {
         let created = self.client.post(url).json(&body).send().await.context("cannot create a function")?;
         ensure!(created.status() == StatusCode::CREATED, "creating {name} was answered {}", created.status());
         let created: FunctionCreated = created.json().await.context("no function came back")?;
+        self.told.function(created.function_id);
         Ok(created.function_id)
     }
 
     pub(super) async fn invoke(&self, id: FunctionId, event: &Value) -> Result<Served<InvokeResponse>, Failure> {
         let url = format!("{}/api/v1/functions/{id}/invoke", self.target.gateway);
+        self.called(&url, event).await
+    }
+
+    async fn called(&self, url: &str, event: &Value) -> Result<Served<InvokeResponse>, Failure> {
         let start = Instant::now();
-        served(start, self.client.post(url).json(event).send().await).await
+        let served: Served<InvokeResponse> = served(start, self.client.post(url).json(event).send().await).await?;
+        self.told.execution(served.answer.execution_id);
+        Ok(served)
     }
 
     pub(super) async fn read(&self, id: FunctionId) -> Result<Served<FunctionDetail>, Failure> {
@@ -124,8 +141,7 @@ impl Platform {
     /// Calls a function as only the new services offer it.
     pub(super) async fn invoke_new(&self, id: FunctionId, event: &Value) -> Result<Served<InvokeResponse>, Failure> {
         let url = format!("{}/functions/{id}/invoke", self.target.gateway);
-        let start = Instant::now();
-        served(start, self.client.post(url).json(event).send().await).await
+        self.called(&url, event).await
     }
 }
 

@@ -7,11 +7,13 @@ use tokio::sync::mpsc;
 
 use super::{
     Pace, Screen, Summary, Target,
+    databases::{Databases, Owner},
     functions::KINDS,
     packaging,
     platform::Platform,
-    ramping, shadowing,
+    ramping, shadowing, splitting,
     stage::Stage,
+    told::Ids,
     traffic::{Function, Traffic},
     verdict::Shown,
 };
@@ -23,6 +25,8 @@ use super::{
 pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result<Summary> {
     let begun = Instant::now();
     let platform = Platform::new(target)?;
+    splitting::ensure_unmoved(target).await?;
+    let before = Databases::of(&target.data)?.count(Owner::Monolith, &Ids::default()).await?;
     let functions = create_functions(&platform, pace, screen).await?;
     let (sender, samples) = mpsc::unbounded_channel();
     let traffic = Traffic::start(&platform, &functions, pace, sender);
@@ -37,12 +41,12 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
     steps.extend(ramping::to_the_end(&mut stage, "ramp, repaired candidate").await?);
     let went_back = stage.ratchet.take().map_or(0, |ratchet| ratchet.went_back);
     steps.push(stage.roll_back("rollback").await?);
-    let mut last = stage.edit("100 % again", 100.0).await?;
+    steps.push(stage.edit("100 % again", 100.0).await?);
+    let moved = splitting::to_and_fro(&mut stage, &platform).await?;
 
     traffic.stop().await?;
-    // What was still out when the last step ended belongs to it.
-    stage.collect_rest(&mut last.tally);
-    steps.push(last);
+    stage.collect_rest();
+    let counts = splitting::account(&moved, &platform).await?;
     let unpackaged = packaging::build_and_call(&platform, screen).await;
     let shown = Shown {
         keys: pace.keys,
@@ -51,6 +55,9 @@ pub async fn run(target: &Target, pace: Pace, screen: &Screen) -> anyhow::Result
         taken_back,
         repaired,
         went_back,
+        moved,
+        before,
+        counts,
         unpackaged,
         candidate_after_rollback: stage.candidate_after_rollback,
         requests: stage.whole.requests(),

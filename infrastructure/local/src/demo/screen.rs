@@ -9,10 +9,12 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::{
     Summary,
+    databases::{Counts, Owner},
     operator::{Compared, Difference},
     packaging::Packaged,
     ramping::TakenBack,
     shadowing::{SHADOWED_ROUTES, Shadowed},
+    splitting::{self, Moved, Passed, Synced},
     stage::StepResult,
     tally::{SideTally, Tally},
 };
@@ -131,6 +133,46 @@ impl Screen {
         self.say(&format!("why, from its history: {}", change.reason));
     }
 
+    /// A copy that changes follow.
+    pub(super) fn synced(&self, synced: &Synced) {
+        let Synced { rows, bytes, took, lag_ms } = synced;
+        let (kib, seconds) = (bytes >> 10, took.as_secs_f64());
+        self.say(&format!(
+            "{rows} rows ({kib} KiB) are there after {seconds:.1} s; changes follow, {lag_ms} ms behind"
+        ));
+    }
+
+    /// A comparison of all rows.
+    pub(super) fn verified(&self, name: &str, compared: &splitting::Compared) {
+        self.say(&format!("{name}: {} rows compared by value, {} differ", compared.rows, compared.differ()));
+    }
+
+    /// Rows that have got another owner.
+    pub(super) fn passed(&self, owner: Owner, passed: &Passed) {
+        let Passed { held_ms, waited, found_in_flight } = passed;
+        let held = held_ms.map_or_else(|| "?".to_owned(), |held| format!("{held:.0}"));
+        self.say(&format!(
+            "{} owns the rows: writes were held for {held} ms, {found_in_flight} in flight were waited for, {waited} waited",
+            owner.database()
+        ));
+    }
+
+    /// Rows against what callers were told.
+    pub(super) fn counted(&self, owner: Owner, counts: &Counts) {
+        let Counts { functions, executions } = counts;
+        let (database, missing) = (owner.database(), functions.missing + executions.missing);
+        let twice = functions.twice + executions.twice;
+        self.say(&format!(
+            "count: callers were told of {} functions and {} executions; in {database} {missing} are missing, {twice} twice",
+            functions.told, executions.told
+        ));
+    }
+
+    /// The end of the way back.
+    pub(super) fn completed(&self) {
+        self.chapter("complete", "strangler db complete functions --confirm: the streams are gone, and the way back");
+    }
+
     /// How a package became a function.
     pub(super) fn packaged(&self, packaged: &Packaged) {
         let Packaged { name, bytes, accepted, answered, second_call } = packaged;
@@ -173,6 +215,7 @@ impl Screen {
             "{} requests went to the candidate after everything was back on legacy",
             shown.candidate_after_rollback
         ));
+        self.moved(&shown.moved, &shown.counts);
         self.say(&format!(
             "{} requests in {:.0} s; {} failed, {} of them by the planted defect",
             shown.requests,
@@ -183,6 +226,33 @@ impl Screen {
         for problem in &summary.problems {
             self.say(&format!("NOT AS IT SHOULD BE: {problem}"));
         }
+    }
+
+    /// What came of the data, in sentences.
+    fn moved(&self, moved: &Moved, counts: &Counts) {
+        let held: Vec<String> =
+            moved.changes.iter().map(|change| format!("{:.0}", change.passed.held_ms.unwrap_or_default())).collect();
+        let differ: usize = moved.changes.iter().map(|change| change.compared.differ()).sum();
+        let end = if moved.completed { "complete" } else { "rolled back" };
+        self.say(&format!(
+            "split: {} rows copied; the owner changed {} times, writes held for {} ms; {} rows differed; {end}",
+            moved.synced.rows,
+            moved.changes.len(),
+            held.join(", "),
+            differ + moved.compared.differ()
+        ));
+        self.say(&format!(
+            "split: {} requests meanwhile, {} of them created functions; {} failed",
+            moved.requests, moved.created, moved.failed
+        ));
+        let Counts { functions, executions } = counts;
+        self.say(&format!(
+            "count: of {} functions and {} executions that callers were told of, {} are in {}, each once",
+            functions.told,
+            executions.told,
+            if counts.is_complete() { "all" } else { "NOT ALL" },
+            moved.owner.database()
+        ));
     }
 }
 

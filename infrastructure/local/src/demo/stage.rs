@@ -122,6 +122,18 @@ impl<'a> Stage<'a> {
         StepResult { name: name.to_owned(), asked_percent: percent, took: start.elapsed(), tally, ramped: false }
     }
 
+    /// Shows what comes back for so long, of requests that begin from now on.
+    pub(super) async fn watch_for(&mut self, name: &str, percent: f64, period: Duration) -> Tally {
+        self.screen.columns();
+        let (start, mut tally) = (Instant::now(), Tally::default());
+        while start.elapsed() < period {
+            let (mut second, second_start) = (Tally::default(), Instant::now());
+            self.collect(start, Duration::from_secs(1), &mut [&mut tally, &mut second]).await;
+            self.screen.second(name, percent, &second, second_start.elapsed());
+        }
+        tally
+    }
+
     /// Collects what comes back for a while, in each of the tallies. Requests that were begun before the step are
     /// counted in no share: the percentage was another one then.
     pub(super) async fn collect(&mut self, step_start: Instant, window: Duration, tallies: &mut [&mut Tally]) {
@@ -149,10 +161,9 @@ impl<'a> Stage<'a> {
     }
 
     /// What is left when the traffic has stopped.
-    pub(super) fn collect_rest(&mut self, step: &mut Tally) {
+    pub(super) fn collect_rest(&mut self) {
         while let Ok(sample) = self.samples.try_recv() {
             self.take(&sample);
-            step.add(&sample);
         }
     }
 

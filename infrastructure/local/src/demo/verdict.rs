@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::{
+    databases::Counts,
     ramping::TakenBack,
     shadowing::{SHADOWED_ROUTES, Shadowed},
+    splitting::{Change, Moved},
     stage::StepResult,
     tally::Failed,
 };
@@ -15,6 +17,9 @@ const SHARE_DEVIATIONS: f64 = 4.5;
 
 /// Where the planted defect shows in answers to calls: see `flawed_candidate`.
 const DEFECTIVE_PATHS: [&str; 2] = ["$.output.total", "status"];
+
+/// A fence may not stand for longer than `strangler db cutover` lets it.
+const LONGEST_HOLD_MS: f64 = 5_000.0;
 
 /// What the chapters showed.
 pub(super) struct Shown {
@@ -27,6 +32,10 @@ pub(super) struct Shown {
     pub(super) went_back: u64,
     /// Requests that were begun when all was back on legacy and went to the candidate.
     pub(super) candidate_after_rollback: u64,
+    /// What became of the data, and how it stands against what callers were told: before and in the end.
+    pub(super) moved: Moved,
+    pub(super) before: Counts,
+    pub(super) counts: Counts,
     /// Packages that did not become functions, or should not have, and why.
     pub(super) unpackaged: Vec<String>,
     /// All requests, and those that failed for whatever reason.
@@ -59,6 +68,7 @@ impl Summary {
                 problems.push(format!("{count} {what}"));
             }
         }
+        problems.extend(of_data(&shown));
         problems.extend(shown.unpackaged.iter().map(|why| format!("package {why}")));
         Self { shown, problems }
     }
@@ -99,6 +109,47 @@ fn of_guard(shown: &Shown) -> Vec<String> {
         some_failed("while the guard watched the flawed candidate", &taken_back.other_failures).into_iter().collect();
     if taken_back.bad_answers == 0 {
         problems.push("the flawed candidate was taken back before it had given a bad answer".to_owned());
+    }
+    problems
+}
+
+/// Nothing may be lost, nothing twice, and nobody may notice.
+fn of_data(shown: &Shown) -> Vec<String> {
+    let Shown { moved, before, counts, .. } = shown;
+    let mut problems = Vec::new();
+    let mut found = |what: String| problems.push(what);
+    if moved.compared.differ() > 0 {
+        found(format!("split: {} rows of the copy differ", moved.compared.differ()));
+    }
+    for change in &moved.changes {
+        let Change { name, passed, compared, counts, astray } = change;
+        if passed.held_ms.is_none_or(|held| held > LONGEST_HOLD_MS) {
+            found(format!("{name}: writes were held for {:?} ms", passed.held_ms));
+        }
+        if compared.differ() > 0 {
+            found(format!("{name}: {} rows differ", compared.differ()));
+        }
+        if *astray > 0 {
+            found(format!("{name}: {astray} requests were answered by who does not own the rows"));
+        }
+        if !counts.is_complete() {
+            found(format!("{name}: not all that callers were told of is there once: {counts:?}"));
+        }
+    }
+    if !counts.is_complete() {
+        found(format!("in the end not all that callers were told of is there once: {counts:?}"));
+    }
+    // What failed may have been done all the same.
+    for (what, there, before, failed) in [
+        ("functions", counts.functions.untold, before.functions.untold, moved.not_created.len()),
+        ("executions", counts.executions.untold, before.executions.untold, shown.failed),
+    ] {
+        if there > before + failed {
+            found(format!("{} {what} are there that no caller was told of", there - before));
+        }
+    }
+    if let Some(first) = moved.not_created.first() {
+        found(format!("split: {} functions could not be created, the first: {first}", moved.not_created.len()));
     }
     problems
 }
@@ -147,8 +198,10 @@ mod tests {
 
     use super::*;
     use crate::demo::{
+        databases::{Count, Owner},
         operator::{Compared, Difference},
         platform::Side,
+        splitting::{self, Synced},
         tally::{Sample, Tally},
     };
 
@@ -181,6 +234,32 @@ mod tests {
         }
     }
 
+    fn counts(functions: usize, executions: usize) -> Counts {
+        let count = |untold| Count { told: 100, untold, ..Count::default() };
+        Counts { functions: count(functions), executions: count(executions) }
+    }
+
+    fn moved() -> Moved {
+        let change = |name| Change {
+            name,
+            passed: serde_json::from_value(json!({"held_ms": 31.0, "waited": 2, "found_in_flight": 1})).expect("one"),
+            compared: splitting::Compared::default(),
+            counts: counts(0, 0),
+            astray: 0,
+        };
+        Moved {
+            synced: Synced::default(),
+            compared: splitting::Compared::default(),
+            changes: vec![change("own database"), change("taken back")],
+            owner: Owner::Candidate,
+            completed: true,
+            created: 10,
+            not_created: Vec::new(),
+            requests: 100,
+            failed: 0,
+        }
+    }
+
     fn as_told() -> Shown {
         let change = json!({"at": "2026-01-01T00:00:00Z", "actor": "guard", "reason": "errors"});
         Shown {
@@ -202,11 +281,18 @@ mod tests {
             repaired: shadowed(&[]),
             went_back: 0,
             candidate_after_rollback: 0,
+            moved: moved(),
+            before: counts(0, 0),
+            counts: counts(0, 14),
             unpackaged: Vec::new(),
             requests: 1_000,
             failed: 14,
             took: Duration::from_secs(60),
         }
+    }
+
+    fn differing() -> splitting::Compared {
+        serde_json::from_value(json!({"rows": 9, "differences": [{}], "unsettled": []})).expect("a comparison")
     }
 
     #[test]
@@ -216,8 +302,8 @@ mod tests {
 
     #[test]
     fn whatever_does_not_is_said() {
-        type Change = fn(&mut Shown);
-        let changes: [(Change, &str); 12] = [
+        type Spoil = fn(&mut Shown);
+        let changes: [(Spoil, &str); 19] = [
             (|shown| shown.flawed = shadowed(&["status"]), "did not name $.output.total"),
             (|shown| shown.flawed = shadowed(&[]), "invoke, flawed: 0 of 100 answers differ"),
             (|shown| shown.flawed.compared[1].different = 1, "function, flawed: 1 of 101"),
@@ -226,6 +312,16 @@ mod tests {
             (|shown| shown.failed = 15, "1 requests failed, not counting"),
             (|shown| shown.went_back = 2, "2 requests went to legacy"),
             (|shown| shown.candidate_after_rollback = 3, "3 requests went to the candidate after"),
+            (|shown| shown.moved.compared = differing(), "1 rows of the copy differ"),
+            (|shown| shown.moved.changes[1].compared = differing(), "taken back: 1 rows differ"),
+            (|shown| shown.moved.changes[0].passed.held_ms = None, "own database: writes were held for None"),
+            (|shown| shown.moved.changes[0].astray = 1, "own database: 1 requests were answered by who does not own"),
+            (|shown| shown.counts.functions.missing = 1, "in the end not all that callers were told of"),
+            (|shown| shown.counts = counts(1, 14), "1 functions are there that no caller was told of"),
+            (
+                |shown| shown.moved.not_created.push("500".to_owned()),
+                "1 functions could not be created, the first: 500",
+            ),
             (|shown| shown.unpackaged.push("js: refused".to_owned()), "package js: refused"),
             (|shown| shown.steps[1] = step("ramp 25 %", 25.0, 60, true), "60.0 % of keys on the candidate, 25 % asked"),
             (|shown| shown.keys = 101, "legacy: only 100 of 101 keys"),

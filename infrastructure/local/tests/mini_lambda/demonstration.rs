@@ -21,14 +21,7 @@ async fn load_the_demonstration_goes_as_told() {
         ..StackOptions::new(source)
     };
     let stack = Stack::start(options).await.unwrap_or_else(|error| panic!("{error}"));
-    let url = |name: &str| stack.urls()[name].clone();
-    let target = Target {
-        gateway: url("gateway"),
-        admin: url("admin"),
-        flawed_candidate: url("flawed-candidate"),
-        token: stack.secret("admin").expect("the document generates it").to_owned(),
-        rollout_file: stack.file("rollout.toml"),
-    };
+    let target = Target::of(&stack, programs().join("strangler")).expect("it is the demonstration's");
     let pace = Pace {
         step: Duration::from_secs(2),
         keys: 200,

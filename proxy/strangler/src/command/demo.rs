@@ -37,7 +37,7 @@ pub(crate) async fn run(
         screen.say(&console);
     }
 
-    let pace = Pace { step: options.step, ..Pace::default() };
+    let pace = Pace { step: options.step, complete: !options.keep, ..Pace::default() };
     let shown = tokio::select! {
         shown = show(&running, pace, &screen) => Some(shown),
         _ = running.wait() => None,
@@ -65,14 +65,7 @@ pub(crate) async fn flawed_candidate(listen: SocketAddr, candidate: SocketAddr) 
 
 /// Shows it, and returns what was not as it should be.
 async fn show(running: &RunningStack, pace: Pace, screen: &Screen) -> anyhow::Result<Vec<String>> {
-    let url = |name: &str| running.urls().get(name).cloned().with_context(|| format!("the stack has no `{name}`"));
-    let target = Target {
-        gateway: url("gateway")?,
-        admin: url("admin")?,
-        flawed_candidate: url("flawed-candidate")?,
-        token: running.secret("admin").context("the stack has no admin token")?.to_owned(),
-        rollout_file: running.file("rollout.toml"),
-    };
+    let target = Target::of(running, std::env::current_exe().context("this program has no path")?)?;
     let summary = demo::run(&target, pace, screen).await?;
     screen.summary(&summary);
     Ok(summary.problems)
@@ -85,8 +78,15 @@ fn described(running: &RunningStack) -> String {
     lines.push(format!("{:<16} {}", "rollout file", running.file("rollout.toml").display()));
     lines.extend(stack::console(running));
     lines.push("in another terminal:".to_owned());
-    for words in ["status --watch", "weight invoke 10", "shadow set invoke 100", "ramp start invoke", "rollback --all"]
-    {
+    for words in [
+        "status --watch",
+        "weight invoke 10",
+        "shadow set invoke 100",
+        "ramp start invoke",
+        "rollback --all",
+        "db sync functions",
+        "db cutover functions",
+    ] {
         lines.push(format!("  strangler --data {} {words}", data.display()));
     }
     lines.join("\n")
