@@ -112,8 +112,8 @@ pub(crate) async fn complete(
 
 /// What carries a plan out. Where the databases are is left to the environment or to files, as it was for the plan.
 fn command(target: &SliceTarget, verb: &str) -> String {
-    let mapping = target.source.mapping.display();
-    format!("strangler db {verb} {} --mapping {mapping}", target.slice)
+    let mapping = target.source.mapping.as_ref().map(|file| format!(" --mapping {}", file.display()));
+    format!("strangler db {verb} {}{}", target.slice, mapping.unwrap_or_default())
 }
 
 fn hooks(asked: &CutoverArguments) -> anyhow::Result<Hooks> {
