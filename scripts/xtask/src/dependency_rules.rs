@@ -12,6 +12,7 @@ struct Rule {
 }
 
 const SERVICE: &[&str] = &[
+    "containers",
     "database",
     "domain",
     "dry-run",
@@ -35,6 +36,7 @@ const RULES: &[Rule] = &[
     Rule { name: "service", may_use: &["layered-config", "telemetry"], because: "it runs services and knows none" },
     Rule { name: "objects", may_use: &["layered-config"], because: "it is a client and knows no service" },
     Rule { name: "function-package", may_use: &["domain", "layered-config", "sandbox"], because: "it reads and writes archives and knows no service" },
+    Rule { name: "containers", may_use: &["layered-config"], because: "it asks Docker and knows no service" },
     Rule { name: "database", may_use: &["layered-config"], because: "it reaches a database and knows no service's tables" },
     Rule { name: "messaging", may_use: &["layered-config", "service"], because: "it is a client and knows no message" },
     Rule { name: "runtimes", may_use: &["domain", "layered-config"], because: "services list runtimes in their settings, and it knows no service" },

@@ -15,7 +15,10 @@ use service::{AdminConfig, HttpConfig, ServiceConfig};
 use standardwebhooks::{Webhook, WebhookError};
 use telemetry::TelemetryConfig;
 
-use crate::{cron::CronConfig, dry_runs::DryRunConfig, events::EventsConfig, pool, recorder, webhooks::WebhooksConfig};
+use crate::{
+    cron::CronConfig, dry_runs::DryRunConfig, events::EventsConfig, executor::ContainersConfig, pool, recorder,
+    webhooks::WebhooksConfig,
+};
 
 /// All of it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -33,8 +36,12 @@ pub struct Config {
     pub code: CodeConfig,
     /// Which runtimes there are.
     pub runtimes: RuntimesConfig,
-    /// How functions are isolated.
+    /// What runs functions.
+    pub executor: ExecutorKind,
+    /// How functions are isolated in sandboxes.
     pub sandbox: SandboxConfig,
+    /// How functions are isolated in Docker.
+    pub docker: ContainersConfig,
     /// How many workers there are.
     pub pool: PoolConfig,
     /// Interpreters that wait for functions that have no worker yet: unless set, one of each language.
@@ -55,6 +62,17 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// The routes of operators.
     pub admin: AdminConfig,
+}
+
+/// What runs functions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorKind {
+    /// Process sandboxes on this machine.
+    #[default]
+    Sandbox,
+    /// Docker's containers on this machine.
+    Docker,
 }
 
 /// The build service.
@@ -117,7 +135,7 @@ pub struct PoolConfig {
     pub max_queue: usize,
     /// How long a call waits for a worker before it is answered with 429.
     pub queue_wait: HumanDuration,
-    /// How long the start of a worker waits for the sandbox, which is not there yet when the service
+    /// How long the start of a worker waits for the sandbox or Docker, which is not there yet when the service
     /// has only just started; then the call is answered with 503.
     pub sandbox_wait: HumanDuration,
     /// A worker that was not called for this long is stopped.
@@ -344,6 +362,9 @@ impl Validate for Config {
         report.nested("code.packages", |report| self.code.packages.validate(report));
         report.nested("runtimes", |report| self.runtimes.validate(report));
         report.nested("sandbox", |report| self.sandbox.validate(report));
+        if self.executor == ExecutorKind::Docker {
+            report.nested("docker", |report| self.docker.validate(report));
+        }
         self.validate_prewarmed(report);
         report.nested("pool", |report| self.pool.validate(report));
         report.nested("recorder", |report| self.recorder.validate(report));
@@ -451,6 +472,11 @@ mod tests {
     #[test]
     fn every_problem_is_named() {
         let text = r#"
+            executor = "docker"
+            [docker]
+            socket = "tcp://docker:2375"
+            user = "0:0"
+            limits.processes = 1
             [database]
             url = "mysql://x"
             schema = "Robert'); DROP"
@@ -487,6 +513,10 @@ mod tests {
             "pool.max_calls",
             "pool.functions.\"a.b\".most",
             "prewarmed[0].runtime",
+            "docker.socket",
+            "docker.folder",
+            "docker.user",
+            "docker.limits.processes",
             "recorder.journal",
             "code.packages.folder",
             "code.packages.size",

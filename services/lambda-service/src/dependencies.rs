@@ -15,8 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     code::CodeStore,
+    executor::{ContainersConfig, Engine, Reserve, Starter},
     store::{Control, Store},
 };
+
+/// How often Docker is asked whether it is still there.
+const DOCKER_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the `database` check of `/readyz` true to life, after making the tables if told to, or else those that
 /// stand beside views. What is given back is cancelled once they are there.
@@ -93,5 +97,38 @@ pub fn prepare_sandbox(life: &Lifecycle, config: SandboxConfig, sandbox: Arc<Set
         tracing::info!(isolation = made.describe(), "sandbox ready");
         sandbox.set(made).expect("only this task sets it, once");
         ready.ready();
+    });
+}
+
+/// Tries until Docker is there, then puts this life's part of it into `engine`, and keeps the `docker` check of `/readyz`
+/// true to life.
+pub(crate) fn prepare_docker(life: &Lifecycle, config: ContainersConfig, engine: Arc<SetOnce<Engine>>) {
+    let ready = life.readiness("docker");
+    let shutdown = life.shutdown();
+    let made = Arc::clone(&engine);
+    life.spawn("docker", async move {
+        let watching = async {
+            let prepared = ready.until_ok(|| Engine::prepare(config.clone())).await;
+            let daemon = prepared.household().daemon().clone();
+            tracing::info!(socket = %daemon.socket().display(), "Docker is there");
+            made.set(prepared).expect("only this task sets it, once");
+            ready.watch(DOCKER_PROBE_INTERVAL, || async { Ok(daemon.ping().await?) }).await;
+        };
+        shutdown.run_until_cancelled(watching).await;
+    });
+    life.on_drain("containers", move || async move {
+        if let Some(engine) = engine.get() {
+            engine.household().close().await;
+        }
+    });
+}
+
+/// Keeps interpreters waiting, once there is what starts them, and ends them with the service.
+pub fn keep_reserve<S: Starter>(life: &Lifecycle, reserve: Arc<Reserve<S>>, starter: Arc<SetOnce<S>>) {
+    let shutdown = life.shutdown();
+    life.spawn("prewarmed_workers", async move {
+        let keeping = async { reserve.keep(starter.wait().await).await };
+        shutdown.run_until_cancelled(keeping).await;
+        reserve.close();
     });
 }

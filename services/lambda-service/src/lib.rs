@@ -13,7 +13,7 @@
 //! | [`webhooks`] | whose request it is, and how often it counts |
 //! | [`dry_runs`] | calls that leave no trace |
 //! | [`pool`] | which worker runs it; how many there are |
-//! | [`executor`] | the port to what runs code, and the sandbox behind it |
+//! | [`executor`] | the port to what runs code, and sandbox and Docker behind it |
 //! | [`recorder`] | executions: journal, batches, the writer |
 //! | [`store`] | SQL |
 //! | [`code`] | sources and packages by digest |
@@ -40,21 +40,19 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 pub use config::{
-    BuildsConfig, CodeConfig, Config, FunctionPoolConfig, LegacyConfig, PackagesConfig, PoolConfig, PrewarmedConfig,
-    PrewarmedList, RecorderConfig,
+    BuildsConfig, CodeConfig, Config, ExecutorKind, FunctionPoolConfig, LegacyConfig, PackagesConfig, PoolConfig,
+    PrewarmedConfig, PrewarmedList, RecorderConfig,
 };
 pub use function::{Function, Version};
 use objects::Objects;
-use sandbox::Sandbox;
 use service::{Admin, Lifecycle, ServiceConfig};
-use tokio::sync::SetOnce;
 
 use crate::{
     api::Api,
     code::CodeStore,
     cron::CronStart,
     dry_runs::DryRuns,
-    executor::{Reserve, SandboxExecutor},
+    executor::{AnyExecutor, Assembly, Backend},
     invocation::Invoker,
     pool::{Pool, Purpose},
     recorder::Recorder,
@@ -74,17 +72,10 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let store = Store::new(&config.database)?;
     let code = CodeStore::open(Objects::connect(&config.objects), &config.code);
     let code = Arc::new(code.context("the folder for packages cannot be used")?);
-    let sandbox = Arc::new(SetOnce::new());
     let recorder = Recorder::open(config.recorder.settings()).context("the journal cannot be opened")?;
-    let reserve = Arc::new(Reserve::new(&config.prewarmed, &config.runtimes));
+    let backend = Backend::prepare(&life, &config, Assembly::new(Arc::clone(&code), config.runtimes.clone()));
     let new_pool = |purpose, pool: &PoolConfig| {
-        let executor = SandboxExecutor::new(
-            Arc::clone(&code),
-            config.runtimes.clone(),
-            Arc::clone(&sandbox),
-            Arc::clone(&reserve),
-            pool.sandbox_wait.get(),
-        );
+        let executor = backend.executor(pool.sandbox_wait.get());
         Pool::new(purpose, executor, pool.limits(), pool.policies(), pool.queue_wait.get(), pool.idle_ttl.get())
     };
     let pool = new_pool(Purpose::Live, &config.pool);
@@ -97,8 +88,6 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let is_paused_at_first = config.cron.initially == CronStart::Paused;
     let prepared = dependencies::watch_database(&life, store.clone(), &config.database, is_paused_at_first);
     dependencies::watch_objects(&life, Arc::clone(&code), config.database.probe_interval.get());
-    dependencies::prepare_sandbox(&life, config.sandbox.clone(), Arc::clone(&sandbox));
-    spawn_reserve(&life, reserve, sandbox);
     spawn_provision(&life, &pool, &store);
     spawn_recorder(&life, &recorder, &store);
     spawn_idle_stop(&life, "idle_workers", &pool, config.pool.idle_ttl.get());
@@ -133,17 +122,8 @@ fn spawn_recorder(life: &Lifecycle, recorder: &Recorder, store: &Store) {
     life.spawn("recorder", async move { recorder.run(&store).await });
 }
 
-fn spawn_reserve(life: &Lifecycle, reserve: Arc<Reserve>, sandbox: Arc<SetOnce<Sandbox>>) {
-    let shutdown = life.shutdown();
-    life.spawn("prewarmed_workers", async move {
-        let keeping = async { reserve.keep(sandbox.wait().await).await };
-        shutdown.run_until_cancelled(keeping).await;
-        reserve.close();
-    });
-}
-
 /// Sees to it that functions have the workers that the settings promise them, at the version that they are now.
-fn spawn_provision(life: &Lifecycle, pool: &Pool<SandboxExecutor>, store: &Store) {
+fn spawn_provision(life: &Lifecycle, pool: &Pool<AnyExecutor>, store: &Store) {
     let (pool, store, shutdown) = (pool.clone(), store.clone(), life.shutdown());
     let names: Vec<String> = pool.provisioned().map(str::to_owned).collect();
     if names.is_empty() {
@@ -171,7 +151,7 @@ fn spawn_provision(life: &Lifecycle, pool: &Pool<SandboxExecutor>, store: &Store
 }
 
 /// Looks for idle workers ten times in the time that they may idle.
-fn spawn_idle_stop(life: &Lifecycle, name: &'static str, pool: &Pool<SandboxExecutor>, idle_ttl: std::time::Duration) {
+fn spawn_idle_stop(life: &Lifecycle, name: &'static str, pool: &Pool<AnyExecutor>, idle_ttl: std::time::Duration) {
     let (pool, shutdown) = (pool.clone(), life.shutdown());
     let mut ticks = tokio::time::interval((idle_ttl / 10).max(std::time::Duration::from_millis(10)));
     life.spawn(name, async move {
@@ -187,7 +167,7 @@ fn spawn_idle_stop(life: &Lifecycle, name: &'static str, pool: &Pool<SandboxExec
 
 /// Once the last request was answered: workers, then the history they left, then the connections.
 /// Hooks run in the reverse order of their registration.
-fn drain_in_order(life: &Lifecycle, pool: &Pool<SandboxExecutor>, recorder: &Recorder, store: &Store, config: &Config) {
+fn drain_in_order(life: &Lifecycle, pool: &Pool<AnyExecutor>, recorder: &Recorder, store: &Store, config: &Config) {
     let store = store.clone();
     life.on_drain("store", || async move { store.close().await });
     let (recorder, deadline) = (recorder.clone(), config.recorder.flush_timeout.get());

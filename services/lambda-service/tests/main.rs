@@ -4,6 +4,7 @@
 mod builds;
 mod contract;
 mod cron;
+mod docker;
 mod dry_runs;
 mod events;
 mod events_under_fire;

@@ -64,6 +64,11 @@ pub(crate) async fn store_folder(system: &System, folder: &Path) -> Artifact {
 
 /// A function with this artifact, as its registration writes it.
 pub(crate) async fn register(system: &System, runtime: &str, handler: &str, artifact: &Artifact) -> String {
+    register_code(system, runtime, handler, &artifact.digest.object_key()).await
+}
+
+/// A function with this code, as its registration writes it.
+pub(crate) async fn register_code(system: &System, runtime: &str, handler: &str, code_key: &str) -> String {
     let id = Uuid::now_v7();
     sqlx::query(
         "INSERT INTO functions (id, name, runtime, handler, code_key, timeout_seconds, memory_mb) \
@@ -73,7 +78,7 @@ pub(crate) async fn register(system: &System, runtime: &str, handler: &str, arti
     .bind(testkit::unique_name("package"))
     .bind(runtime)
     .bind(handler)
-    .bind(artifact.digest.object_key())
+    .bind(code_key)
     .execute(&system.database().await)
     .await
     .unwrap();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A program of its own that answers with its event and the number of the call.
-const BOOTSTRAP: &str = r#"#!/usr/bin/python3 -I
+pub(crate) const BOOTSTRAP: &str = r#"#!/usr/bin/python3 -I
 import http.client, json, os
 host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
 c = http.client.HTTPConnection(host, int(port))

@@ -23,6 +23,24 @@ pub enum BuildState {
     Cancelled,
 }
 
+const IMAGE_KEY_PREFIX: &str = "images/";
+const DIGEST_CHARS: usize = 64;
+
+/// The key by which a function's row names an image as its code; `digest` is the SHA-256 that Docker has for it, in hex.
+#[must_use]
+pub fn image_key(digest: &str) -> String {
+    format!("{IMAGE_KEY_PREFIX}{digest}")
+}
+
+/// The image that such a key names, as Docker is asked for it; `None` when it names none.
+#[must_use]
+pub fn image_of_key(key: &str) -> Option<String> {
+    let digest = key.strip_prefix(IMAGE_KEY_PREFIX)?;
+    let is_digest =
+        digest.len() == DIGEST_CHARS && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_digest.then(|| format!("sha256:{digest}"))
+}
+
 /// A state that is none of a build's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a build's state (queued, building, completed, failed or cancelled)")]

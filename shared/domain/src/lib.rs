@@ -12,7 +12,9 @@ mod execution;
 mod id;
 mod runtime;
 
-pub use build::{BuildEvent, BuildFailure, BuildReport, BuildState, BuiltFunction, UnknownBuildState};
+pub use build::{
+    BuildEvent, BuildFailure, BuildReport, BuildState, BuiltFunction, UnknownBuildState, image_key, image_of_key,
+};
 pub use control::{ControlChange, ControlState};
 pub use event::{DEFAULT_MAX_RETRIES, Event, EventType, UnknownEventType};
 pub use execution::{ExecutionStatus, UnknownStatus};

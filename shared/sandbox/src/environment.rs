@@ -8,7 +8,8 @@ use crate::{FunctionCode, TASK_ROOT, runtime_api::ADDRESS};
 const RUNTIME_DIR: &str = "/var/runtime";
 
 /// The function's own variables and those of the platform, which win.
-pub(crate) fn of_runtime_api(function: &FunctionCode) -> BTreeMap<String, String> {
+#[must_use]
+pub fn of_runtime_api(function: &FunctionCode) -> BTreeMap<String, String> {
     let mut variables = function.environment.clone();
     let name = &function.function_name;
     for (key, value) in [

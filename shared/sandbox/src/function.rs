@@ -18,6 +18,8 @@ pub enum Code {
     /// Python also `pkg.mod.handler`. Modules are looked for in the folder, in Node in its `node_modules` too. The
     /// user that workers run as must be able to read it, and must not change until the worker has ended.
     Folder(Arc<Path>),
+    /// A folder that is at [`TASK_ROOT`] already where the worker runs: that of an image.
+    InPlace,
     /// Source text of the platform's own, which is run, and a stranger's folder at [`TASK_ROOT`], which is not: it
     /// is there to be looked at.
     Inspector {
@@ -97,14 +99,15 @@ impl Code {
         match self {
             Self::Source(source) => Some(source),
             Self::Inspector { source, .. } => Some(source),
-            Self::Folder(_) => None,
+            Self::Folder(_) | Self::InPlace => None,
         }
     }
 
-    /// The folder that the worker sees.
-    pub(crate) fn folder(&self) -> Option<&Path> {
+    /// The folder of the host that the worker sees.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Source(_) => None,
+            Self::Source(_) | Self::InPlace => None,
             Self::Folder(folder) | Self::Inspector { folder, .. } => Some(folder),
         }
     }
@@ -116,6 +119,7 @@ impl fmt::Debug for Code {
         match self {
             Self::Source(source) => write!(f, "Source({} bytes)", source.len()),
             Self::Folder(folder) => write!(f, "Folder({})", folder.display()),
+            Self::InPlace => f.write_str("InPlace"),
             Self::Inspector { folder, .. } => write!(f, "Inspector({})", folder.display()),
         }
     }

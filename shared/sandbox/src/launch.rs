@@ -63,7 +63,7 @@ pub(crate) fn gated_command(command: impl Iterator<Item = String>, processes: u3
     shell.into_iter().chain([processes.to_string()]).chain(command).collect()
 }
 
-fn interpreter_command(language: Language, interpreter: &str, memory_bytes: u64) -> Option<Vec<String>> {
+pub(crate) fn interpreter_command(language: Language, interpreter: &str, memory_bytes: u64) -> Option<Vec<String>> {
     let bootstrap = bootstrap(language)?;
     let flags = match language {
         // Isolated, and without the site module: nothing of the host's packages leaks in, and it starts faster.

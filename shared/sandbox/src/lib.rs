@@ -7,6 +7,8 @@
 //! - [`Sandbox::call_once`] starts one, calls it once and kills it, as the monolith always did.
 //! - [`call_once_over`] drives the same bootstrap through any three streams, such as those of
 //!   `docker exec` with the command that [`launch_command`] gives.
+//! - [`Guest`] is an interpreter in a container that somebody else has started, entered through a [`Doorway`]; it becomes
+//!   a warm [`Worker`] like one in a sandbox.
 //!
 //! # The worker protocol
 //!
@@ -50,14 +52,17 @@
 //! See `infrastructure/decisions/0003-one-worker-protocol.md` for the table of what stops what.
 
 mod accounts;
+mod body;
 mod channel;
 mod config;
 mod control_group;
 mod conversation;
+mod doorway;
 mod environment;
 mod error;
 mod frame;
 mod function;
+mod guest;
 mod interpreter;
 mod interpreters;
 mod jail;
@@ -77,13 +82,19 @@ mod system_calls;
 mod uid;
 mod worker;
 
+pub use accounts::Accounts;
+pub use body::{Body, Ending, SandboxBody};
 pub use config::{ControlGroups, Limits, SandboxConfig};
+pub use doorway::{DOORWAY_ROOT, Doorway};
+pub use environment::of_runtime_api;
 pub use error::{SandboxError, StartError};
 pub use function::{Code, FunctionCode, Invocation, Launch, Protocol, TASK_ROOT};
+pub use guest::{Guest, Inhabitant};
 pub use launch::{bootstrap, launch_command};
 pub use one_shot::{WorkerStreams, call_once_over};
 pub use outcome::{FunctionResult, Outcome};
 pub use prewarmed::{Kind, Prewarmed};
 pub use reach::barrier;
+pub use resource_limits::Bounds;
 pub use sandbox::Sandbox;
 pub use worker::Worker;

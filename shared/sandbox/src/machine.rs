@@ -26,7 +26,7 @@ use crate::{
     launch::{gated_command, limited_launch_command},
     log_capture::LogCapture,
     process_tree::{Entry, Holdings, Keeper, ProcessTree},
-    resource_limits::{Overhead, ResourceLimits},
+    resource_limits::{ResourceLimits, whole_memory_bytes},
     runtime_api::{RuntimeApi, listen_inside},
     system_calls::SystemCalls,
     uid::{UidLease, UidRange},
@@ -168,10 +168,8 @@ impl Machine {
 
     fn holdings(&self, plan: &Plan<'_>) -> Result<Holdings, SandboxError> {
         let limits = &self.config.limits;
-        let overhead = Overhead::of(plan.language);
         let group_limits = GroupLimits {
-            // /tmp is memory too, and has a limit of its own.
-            memory_bytes: plan.memory_bytes.saturating_add(overhead.resident_bytes).saturating_add(limits.tmp.bytes()),
+            memory_bytes: whole_memory_bytes(limits, plan.language, plan.memory_bytes),
             processes: limits.processes.saturating_add(PROCESSES_OF_THE_SANDBOX),
             cpu_cores: limits.cpu_cores,
         };

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use domain::Language;
 
 use crate::{
-    Code, FunctionCode, Protocol, StartError, Worker,
+    Code, FunctionCode, Protocol, SandboxBody, StartError, Worker,
     channel::Channel,
     machine::{Machine, cannot},
     mount::mount_inside,
@@ -38,7 +38,7 @@ impl Kind {
     #[must_use]
     pub fn of(function: &FunctionCode) -> Option<Self> {
         let is_built_in = matches!(function.launch.protocol, Protocol::Frames);
-        let can_load = !matches!(function.code, Code::Inspector { .. });
+        let can_load = !matches!(function.code, Code::Inspector { .. } | Code::InPlace);
         (is_built_in && can_load).then(|| Self {
             language: function.language,
             interpreter: function.launch.interpreter.clone(),
@@ -85,8 +85,8 @@ impl Prewarmed {
             mounted.map_err(cannot("mount a package in a sandbox"))?;
         }
         let config = &self.machine.config;
-        let worker = Worker::new(self.tree, self.channel, config.limits.event.as_usize(), function);
-        let worker = worker.map_err(cannot("watch a worker's process"))?;
+        let body = SandboxBody::new(self.tree).map_err(cannot("watch a worker's process"))?;
+        let worker = Worker::new(body, self.channel, config.limits.event.as_usize(), function);
         worker.load(function, config.start_timeout.get()).await
     }
 }

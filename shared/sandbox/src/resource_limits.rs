@@ -29,6 +29,47 @@ impl Overhead {
     }
 }
 
+/// What the kernel is to keep a worker in a container to: the same bounds as in the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Memory of all processes together, `/tmp` included.
+    pub memory_bytes: u64,
+    /// Processes and threads at a time.
+    pub processes: u32,
+    /// Processors' worth of CPU time.
+    pub cpu_cores: f64,
+    /// Size of the private `/tmp`.
+    pub tmp_bytes: u64,
+    /// Limits of each process, by the names that `setrlimit` and Docker share.
+    pub of_each_process: [(&'static str, u64); 5],
+}
+
+impl Bounds {
+    /// Those of a worker for code in this language that may use so much memory.
+    #[must_use]
+    pub fn new(limits: &Limits, language: Language, memory_bytes: u64) -> Self {
+        let each = ResourceLimits::new(limits, language, memory_bytes);
+        Self {
+            memory_bytes: whole_memory_bytes(limits, language, memory_bytes),
+            processes: limits.processes,
+            cpu_cores: limits.cpu_cores,
+            tmp_bytes: limits.tmp.bytes(),
+            of_each_process: [
+                ("data", each.data_bytes),
+                ("nofile", each.open_files),
+                ("fsize", each.file_bytes),
+                ("cpu", each.cpu_seconds),
+                ("core", 0),
+            ],
+        }
+    }
+}
+
+/// The memory of a worker's whole tree: `/tmp` is memory too, and has a limit of its own.
+pub(crate) fn whole_memory_bytes(limits: &Limits, language: Language, memory_bytes: u64) -> u64 {
+    memory_bytes.saturating_add(Overhead::of(language).resident_bytes).saturating_add(limits.tmp.bytes())
+}
+
 /// The limits of one worker, ready to be set between `fork` and `exec`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResourceLimits {

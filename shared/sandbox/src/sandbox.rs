@@ -5,7 +5,8 @@ use std::{io, path::Path, sync::Arc, time::Instant};
 use domain::Language;
 
 use crate::{
-    ControlGroups, FunctionCode, Invocation, Outcome, Protocol, SandboxConfig, SandboxError, StartError, Worker,
+    ControlGroups, FunctionCode, Invocation, Outcome, Protocol, SandboxBody, SandboxConfig, SandboxError, StartError,
+    Worker,
     control_group::GroupParent,
     interpreter::{self, Interpreter},
     interpreters::Interpreters,
@@ -92,8 +93,9 @@ impl Sandbox {
             }
         };
         let config = &self.machine.config;
-        let worker = Worker::new(tree, channel, config.limits.event.as_usize(), function);
-        worker.map_err(cannot("watch a worker's process"))?.load(function, config.start_timeout.get()).await
+        let body = SandboxBody::new(tree).map_err(cannot("watch a worker's process"))?;
+        let worker = Worker::new(body, channel, config.limits.event.as_usize(), function);
+        worker.load(function, config.start_timeout.get()).await
     }
 
     /// An interpreter in a sandbox of its own, with nothing loaded, for whichever function comes first.

@@ -1,32 +1,21 @@
 //! One live worker.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::Language;
-use tokio::io::unix::AsyncFd;
 
 use crate::{
-    FunctionCode, FunctionResult, Invocation, Outcome, SandboxError, StartError,
-    accounts::Accounts,
+    Accounts, Body, FunctionCode, FunctionResult, Invocation, Outcome, SandboxBody, SandboxError, StartError,
     channel::Channel,
     conversation::{Broken, LoadFailure},
     outcome::{says_out_of_memory, texts},
-    process_tree::ProcessTree,
 };
 
-/// A worker whose streams have ended has this long to end by itself, so that its exit code can be told.
-const EXIT_GRACE: Duration = Duration::from_millis(250);
-
-/// One interpreter with one function's code loaded. Dropping it kills its whole process tree.
+/// One interpreter with one function's code loaded. Dropping it ends its whole process tree.
 #[derive(Debug)]
-pub struct Worker {
-    /// Taken when it has been killed.
-    tree: Option<ProcessTree>,
-    end: AsyncFd<OwnedFd>,
+pub struct Worker<B: Body = SandboxBody> {
+    /// Taken when it has been ended.
+    body: Option<B>,
     channel: Channel,
     event_limit_bytes: usize,
     language: Language,
@@ -35,28 +24,21 @@ pub struct Worker {
     is_idle: bool,
 }
 
-impl Worker {
-    pub(crate) fn new(
-        tree: ProcessTree,
-        channel: Channel,
-        event_limit_bytes: usize,
-        function: &FunctionCode,
-    ) -> io::Result<Self> {
-        let end = tree.watch_end()?;
-        Ok(Self {
-            tree: Some(tree),
-            end,
+impl<B: Body> Worker<B> {
+    pub(crate) fn new(body: B, channel: Channel, event_limit_bytes: usize, function: &FunctionCode) -> Self {
+        Self {
+            body: Some(body),
             channel,
             event_limit_bytes,
             language: function.language,
             memory_mb: function.memory_mb(),
             is_idle: false,
-        })
+        }
     }
 
     pub(crate) async fn load(mut self, function: &FunctionCode, timeout: Duration) -> Result<Self, StartError> {
-        let ended = ended(&self.end);
-        let error = match self.channel.load(function, timeout, ended).await {
+        let body = self.body.as_ref().expect("it was put in just now");
+        let error = match self.channel.load(function, timeout, body.ended()).await {
             Ok(()) => {
                 self.channel.logs().discard_what_is_there().await;
                 self.is_idle = true;
@@ -69,7 +51,7 @@ impl Worker {
         self.bury().await;
         let logs = self.channel.logs().take();
         if logs.starts_with("bwrap: ") {
-            let source = io::Error::other(logs.trim().to_owned());
+            let source = std::io::Error::other(logs.trim().to_owned());
             return Err(SandboxError::Start { operation: "make the sandbox", source }.into());
         }
         Err(StartError::Function { error, logs })
@@ -87,8 +69,8 @@ impl Worker {
             return Outcome::failed(texts::ended(None), false);
         }
         let cpu_before = self.cpu_time();
-        let ended = ended(&self.end);
-        let (result, told_bytes) = match self.channel.call(call, ended).await {
+        let Some(body) = &self.body else { return Outcome::failed(texts::ended(None), false) };
+        let (result, told_bytes) = match self.channel.call(call, body.ended()).await {
             Ok(answered) => {
                 self.is_idle = answered.reusable;
                 (answered.result, answered.peak_memory_bytes)
@@ -109,10 +91,7 @@ impl Worker {
     /// Whether it could take another call now.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        use std::os::fd::AsFd;
-        let mut end = [PollFd::new(self.end.get_ref().as_fd(), PollFlags::POLLIN)];
-        self.is_idle && poll(&mut end, PollTimeout::ZERO) == Ok(0)
+        self.is_idle && self.body.as_ref().is_some_and(|body| !body.has_ended())
     }
 
     /// Kills the whole process tree and waits until it is gone.
@@ -121,7 +100,7 @@ impl Worker {
     }
 
     fn accounts(&self) -> Option<&Accounts> {
-        self.tree.as_ref().and_then(ProcessTree::accounts)
+        self.body.as_ref().and_then(Body::accounts)
     }
 
     fn cpu_time(&self) -> Option<Duration> {
@@ -138,15 +117,14 @@ impl Worker {
             Broken::TimedOut => return FunctionResult::TimedOut { error: texts::timed_out(timeout) },
             Broken::Violation(what) => texts::violation(&what),
             Broken::Ended => {
-                // What it printed last, before the end that is waited for.
-                let _ = tokio::time::timeout(EXIT_GRACE, ended(&self.end)).await;
+                let ending = self.body.as_mut().expect("a worker is buried after its autopsy").ending().await;
+                // What it printed last, before the end that was waited for.
                 self.channel.logs().read_what_is_there().await;
-                let tree = self.tree.as_mut().expect("a worker is buried after its autopsy");
-                let (exit_code, ran_out) = (tree.exit_code(), tree.ran_out_of_memory());
-                if ran_out || says_out_of_memory(self.language, exit_code, self.channel.logs()) {
+                let says_so = says_out_of_memory(self.language, ending.exit_code, self.channel.logs());
+                if ending.ran_out_of_memory || says_so {
                     texts::out_of_memory(self.memory_mb)
                 } else {
-                    texts::ended(exit_code)
+                    texts::ended(ending.exit_code)
                 }
             }
         };
@@ -155,14 +133,9 @@ impl Worker {
 
     /// Ends the tree, and reads what is left of its log.
     async fn bury(&mut self) {
-        if let Some(tree) = self.tree.take() {
-            tree.end().await;
+        if let Some(body) = self.body.take() {
+            body.end().await;
             self.channel.logs().read_what_is_there().await;
         }
     }
-}
-
-async fn ended(end: &AsyncFd<OwnedFd>) {
-    // Readiness is never cleared: an ended process stays so. An error means that the runtime stops.
-    let _ = end.readable().await;
 }

@@ -7,6 +7,7 @@
 //! - [`ChaosProxy`]: TCP that refuses, stalls, crawls or breaks on demand.
 //! - [`StubUpstream`]: an HTTP server that answers by script and records what it was asked.
 //! - [`process::Spawned`]: a service's binary, with its readiness, signals and exit status.
+//! - [`TestDocker`]: a Docker daemon of the test's own, where there can be one.
 //! - [`ApiDocument`]: an OpenAPI document to which answers are held.
 //! - [`eventually`]: waits for a condition with a deadline, which is what tests do instead of sleeping.
 //! - [`machine`]: what a benchmark's figures were measured on.
@@ -19,6 +20,7 @@ mod book;
 mod bucket;
 mod chaos_proxy;
 mod database;
+mod docker;
 mod eventually;
 mod json_schema;
 mod machine;
@@ -33,6 +35,7 @@ pub use book::{BookBlock, book_blocks, pages as book_pages};
 pub use bucket::{PrivateS3, TestBucket, s3};
 pub use chaos_proxy::{ChaosProxy, Network};
 pub use database::{PrivatePostgres, TestDatabase, postgres, postgres_versions};
+pub use docker::TestDocker;
 pub use eventually::eventually;
 pub use json_schema::JsonSchema;
 pub use local_servers::Signal;

@@ -78,7 +78,11 @@ impl Refusal {
             ) => ContractError::Unavailable,
             InvokeError::Worker(AcquireError::Saturated) => ContractError::TooManyRequests(id.to_owned()),
             InvokeError::Worker(AcquireError::Start(
-                StartError::Function { .. } | StartError::Code(_) | StartError::Sandbox(_) | StartError::Aborted,
+                StartError::Function { .. }
+                | StartError::Code(_)
+                | StartError::Sandbox(_)
+                | StartError::Docker(_)
+                | StartError::Aborted,
             )) => ContractError::InvokeFailed,
         };
         Self::caused(answer, error)

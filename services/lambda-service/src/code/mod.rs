@@ -3,7 +3,7 @@
 //! A key names the BLAKE3 digest of its object's content, so what a key names never changes: what is cached
 //! is never stale, two functions with the same code share one object, and a function's
 //! deletion leaves its object where it is, because another function may have it. The key of a source is the bare
-//! digest, that of a package [`Digest::object_key`].
+//! digest, that of a package [`Digest::object_key`]; that of an image names what Docker keeps ([`domain::image_key`]).
 
 mod package_folder;
 mod packages;
@@ -63,6 +63,8 @@ pub enum StoredCode {
     Source(Arc<str>),
     /// A folder on the disk, held there.
     Package(PackageLease),
+    /// An image that Docker has, by its digest.
+    Image(String),
 }
 
 /// The key of a source.
@@ -98,6 +100,9 @@ impl CodeStore {
     /// # Errors
     /// See [`CodeError`].
     pub async fn get(&self, key: &str) -> Result<StoredCode, CodeError> {
+        if let Some(image) = domain::image_of_key(key) {
+            return Ok(StoredCode::Image(image));
+        }
         match Digest::from_object_key(key) {
             Some(digest) => self.packages.get(digest).await.map(StoredCode::Package),
             None => self.source(key).await.map(StoredCode::Source),

@@ -18,6 +18,9 @@
 //! - **Cancellation.** Dropping a worker, or the future of `start` or `invoke`, leaves no process
 //!   behind.
 
+mod assembly;
+mod backend;
+mod contained;
 #[cfg(test)]
 pub(crate) mod in_memory;
 mod reserve;
@@ -25,7 +28,11 @@ mod sandboxed;
 
 use std::{future::Future, sync::Arc};
 
-pub use reserve::Reserve;
+pub use assembly::Assembly;
+pub use backend::{AnyExecutor, AnyWorker, Backend};
+pub(crate) use contained::Engine;
+pub use contained::{ContainersConfig, DockerExecutor};
+pub use reserve::{Reserve, Starter};
 pub use sandbox::{Invocation, Outcome};
 pub use sandboxed::SandboxExecutor;
 
@@ -70,10 +77,28 @@ pub enum StartError {
     /// The sandbox could not do its work.
     #[error("the sandbox could not start a worker")]
     Sandbox(#[source] Arc<sandbox::SandboxError>),
+    /// Docker could not do its work.
+    #[error(transparent)]
+    Docker(Arc<containers::ContainerError>),
     /// The executor has not been set up yet.
     #[error("the executor is not ready yet")]
     NotReady,
     /// The start was aborted half-way.
     #[error("the start was aborted")]
     Aborted,
+}
+
+impl From<sandbox::StartError> for StartError {
+    fn from(error: sandbox::StartError) -> Self {
+        match error {
+            sandbox::StartError::Function { error, logs } => Self::Function { error, logs },
+            sandbox::StartError::Sandbox(error) => Self::Sandbox(Arc::new(error)),
+        }
+    }
+}
+
+impl From<containers::ContainerError> for StartError {
+    fn from(error: containers::ContainerError) -> Self {
+        Self::Docker(Arc::new(error))
+    }
 }

@@ -2,22 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use runtimes::{Protocol, RuntimeSpec, RuntimesConfig};
-use sandbox::{Code, FunctionCode, Launch, Sandbox};
+use sandbox::{Code, FunctionCode, Kind, Prewarmed, Sandbox};
 use tokio::sync::SetOnce;
 
-use super::{Executor, Invocation, Outcome, Reserve, StartError, Worker};
-use crate::{
-    code::{CodeStore, PackageLease, StoredCode},
-    function::Function,
+use super::{
+    Assembly, Executor, Invocation, Outcome, Reserve, StartError, Worker, assembly::at_fault, reserve::Starter,
 };
+use crate::{code::PackageLease, function::Function};
 
 /// Starts sandboxed interpreters.
 pub struct SandboxExecutor {
-    code: Arc<CodeStore>,
-    runtimes: RuntimesConfig,
+    assembly: Assembly,
     sandbox: Arc<SetOnce<Sandbox>>,
-    reserve: Arc<Reserve>,
+    reserve: Arc<Reserve<Sandbox>>,
     sandbox_wait: Duration,
 }
 
@@ -26,24 +23,22 @@ impl SandboxExecutor {
     /// waits this long for it, so that a service that was started again refuses nobody meanwhile.
     #[must_use]
     pub fn new(
-        code: Arc<CodeStore>,
-        runtimes: RuntimesConfig,
+        assembly: Assembly,
         sandbox: Arc<SetOnce<Sandbox>>,
-        reserve: Arc<Reserve>,
+        reserve: Arc<Reserve<Sandbox>>,
         sandbox_wait: Duration,
     ) -> Self {
-        Self { code, runtimes, sandbox, reserve, sandbox_wait }
+        Self { assembly, sandbox, reserve, sandbox_wait }
     }
-}
 
-impl SandboxExecutor {
     /// A worker made of an interpreter that waits, or else from nothing.
     async fn start_worker(
         &self,
         sandbox: &Sandbox,
         code: &FunctionCode,
     ) -> Result<sandbox::Worker, sandbox::StartError> {
-        let Some(waiting) = self.reserve.take(code) else { return sandbox.start(code).await };
+        let waiting = Kind::of(code).and_then(|kind| self.reserve.take(&kind, |first| first.fits(code)));
+        let Some(waiting) = waiting else { return sandbox.start(code).await };
         match waiting.become_worker(code).await {
             Err(sandbox::StartError::Sandbox(error)) => {
                 tracing::warn!(%error, "an interpreter that waited could not be used");
@@ -65,47 +60,15 @@ impl Executor for SandboxExecutor {
     type Worker = SandboxWorker;
 
     async fn start(&self, function: &Function) -> Result<SandboxWorker, StartError> {
-        let runtime = self.runtimes.find(&function.runtime);
-        let runtime = runtime.map_err(|error| at_fault(error.to_string()))?;
         let ready = tokio::time::timeout(self.sandbox_wait, self.sandbox.wait());
         let sandbox = ready.await.map_err(|_| StartError::NotReady)?;
-        let (code, package) = match self.code.get(&function.code_key).await? {
-            StoredCode::Source(_) if runtime.protocol != Protocol::BuiltIn => {
-                return Err(at_fault(format!("functions of the runtime {} come as packages", function.runtime)));
-            }
-            StoredCode::Source(source) => (Code::Source(source), None),
-            StoredCode::Package(package) => (Code::Folder(package.folder()), Some(package)),
-        };
-        let code = FunctionCode {
-            function_id: function.id.to_string(),
-            function_name: function.name.clone(),
-            language: runtime.language,
-            launch: launch(runtime),
-            code,
-            handler: function.handler.clone(),
-            environment: function.environment.clone(),
-            memory_bytes: function.memory_bytes(),
-        };
-        let started = self.start_worker(sandbox, &code).await.map_err(|error| match error {
-            sandbox::StartError::Function { error, logs } => StartError::Function { error, logs },
-            sandbox::StartError::Sandbox(error) => StartError::Sandbox(Arc::new(error)),
-        });
-        Ok(SandboxWorker { worker: started?, _package: package })
-    }
-}
-
-/// The function cannot run, whatever the machine.
-fn at_fault(error: String) -> StartError {
-    StartError::Function { error, logs: String::new() }
-}
-
-fn launch(runtime: RuntimeSpec) -> Launch {
-    Launch {
-        interpreter: runtime.interpreter.map(Into::into),
-        protocol: match runtime.protocol {
-            Protocol::BuiltIn => sandbox::Protocol::Frames,
-            Protocol::RuntimeApi { command } => sandbox::Protocol::RuntimeApi { command: command.into() },
-        },
+        let assembled = self.assembly.of(function).await?;
+        if matches!(assembled.code.code, Code::InPlace) {
+            let error = "a function that is an image runs in Docker, and this service runs functions in sandboxes";
+            return Err(at_fault(error.to_owned()));
+        }
+        let worker = self.start_worker(sandbox, &assembled.code).await?;
+        Ok(SandboxWorker { worker, _package: assembled.package })
     }
 }
 
@@ -120,5 +83,18 @@ impl Worker for SandboxWorker {
 
     async fn stop(self) {
         self.worker.kill().await;
+    }
+}
+
+impl Starter for Sandbox {
+    type Kind = Kind;
+    type Waiting = Prewarmed;
+
+    async fn prewarm(&self, kind: &Kind) -> Result<Prewarmed, StartError> {
+        Ok(Self::prewarm(self, kind).await?)
+    }
+
+    fn is_alive(waiting: &mut Prewarmed) -> bool {
+        waiting.is_alive()
     }
 }

@@ -280,7 +280,8 @@ impl<E: Executor> Shared<E> {
             }
             Err(error) => {
                 if !matches!(error, StartError::Function { .. }) {
-                    tracing::error!(error = %error, "a worker did not start");
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::error!(error = cause, "a worker did not start");
                 }
                 self.decide(|books, actions| books.start_failed(&start, &error, actions));
             }

@@ -60,7 +60,7 @@ impl Store {
         .collect()
     }
 
-    /// The newest functions whose runtime is none of these or whose code is a package, at most so many, and how many
+    /// The newest functions whose runtime is none of these or whose code is a package or an image, at most so many, and how many
     /// there are in all.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Store {
     ) -> Result<(Vec<FunctionId>, i64), StoreError> {
         let known: Vec<&str> = runtimes.iter().map(|runtime| runtime.as_str()).collect();
         let rows = sqlx::query(
-            "SELECT id, count(*) OVER () FROM functions WHERE runtime <> ALL ($1) OR starts_with(code_key, $3) \
+            "SELECT id, count(*) OVER () FROM functions WHERE runtime <> ALL ($1) OR starts_with(code_key, $3) OR starts_with(code_key, 'images/') \
              ORDER BY created_at DESC, id DESC LIMIT $2",
         )
         .bind(known)
