@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub enum Kind {
     /// A ZIP archive, which is checked, unpacked and packed again.
     Archive,
+    /// A ZIP archive with a Dockerfile, which is built into an image.
+    Image,
     /// One file of source text, which is its own artifact: a master registers it, and no worker is needed.
     Source,
 }
@@ -23,6 +25,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Archive => "archive",
+            Self::Image => "image",
             Self::Source => "source",
         }
     }
@@ -32,6 +35,7 @@ impl Kind {
     pub fn artifact_key(self, digest: &str) -> Option<String> {
         match self {
             Self::Archive => digest.parse::<Digest>().ok().map(|digest| digest.object_key()),
+            Self::Image => Some(domain::image_key(digest)),
             Self::Source => Some(digest.to_owned()),
         }
     }
@@ -159,7 +163,7 @@ pub fn built_function(settings: FunctionSettings, created_at: DateTime<Utc>, war
 /// What a build made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// BLAKE3 of the artifact, in hex.
+    /// BLAKE3 of the artifact, in hex; of an image the SHA-256 that Docker has for it.
     pub digest: String,
     /// Its size.
     pub bytes: u64,

@@ -35,7 +35,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use axum::Router;
 pub use config::{
-    Config, CreationConfig, PackagesConfig, QueueConfig, QueueKind, ReceiverConfig, Role, WebhooksConfig, WorkerConfig,
+    Config, CreationConfig, ImagesConfig, PackagesConfig, QueueConfig, QueueKind, ReceiverConfig, Role, WebhooksConfig,
+    WorkerConfig,
 };
 use objects::Objects;
 use sandbox::Sandbox;
@@ -80,7 +81,8 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         let sandbox = Arc::new(SetOnce::new());
         dependencies::prepare_sandbox(&life, config.sandbox.clone(), Arc::clone(&sandbox));
         let (limits, runtimes) = (config.packages.limits.clone(), config.runtimes.clone());
-        let builder = Builder::new(objects.clone(), folder.clone(), limits, runtimes, Arc::clone(&sandbox));
+        let images = config.images.clone();
+        let builder = Builder::new(objects.clone(), folder.clone(), limits, runtimes, Arc::clone(&sandbox), images);
         let worker = Worker::new(store.clone(), builder, config.worker.clone(), Arc::clone(&bell));
         let queue = open_queue(&store, &config, broker.clone());
         spawn_worker(&life, worker, queue, sandbox, &config);
@@ -110,7 +112,7 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let stop = life.shutdown();
     life.spawn("webhooks", async move { sender.run(stop).await });
     let has_secret = !config.webhooks.secret.is_empty();
-    let intake = Intake::new(&config.packages, config.runtimes, objects, folder, has_secret);
+    let intake = Intake::new(&config.packages, config.runtimes, objects, folder, has_secret, config.images.is_some());
     let body_limit_bytes = config.http.body_limit.bytes();
     Ok(api::router(Arc::new(Api { store, intake, creator, body_limit_bytes, bell }))?)
 }

@@ -8,6 +8,7 @@ mod builds;
 #[path = "../../../shared/function-package/tests/crafted.rs"]
 mod crafted;
 mod creations;
+mod images;
 mod kill;
 mod load;
 mod rabbitmq;

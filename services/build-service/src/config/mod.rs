@@ -1,5 +1,6 @@
 //! The service's settings.
 
+mod images;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use service::{HttpConfig, ServiceConfig};
 use telemetry::TelemetryConfig;
 
+pub use images::ImagesConfig;
 pub(crate) use webhooks::is_secret;
 pub use webhooks::{ReceiverConfig, WebhooksConfig};
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// How jobs are built.
     pub worker: WorkerConfig,
+    /// How packages with a Dockerfile are built; without it none is taken.
+    pub images: Option<ImagesConfig>,
     /// Where handlers are parsed.
     pub sandbox: SandboxConfig,
     /// Who is told of builds.
@@ -177,6 +181,7 @@ impl Default for Config {
             idempotency_ttl: HumanDuration::from_secs(24 * 3_600),
             queue: QueueConfig::default(),
             worker: WorkerConfig::default(),
+            images: None,
             sandbox: SandboxConfig { control_group_name: "build-service".to_owned(), ..SandboxConfig::default() },
             webhooks: WebhooksConfig::default(),
         }
@@ -243,6 +248,9 @@ impl Validate for Config {
         longer_than_zero(report, "idempotency_ttl", self.idempotency_ttl);
         report.nested("queue", |report| self.queue.validate(report));
         report.nested("worker", |report| self.worker.validate(report));
+        if let Some(images) = &self.images {
+            report.nested("images", |report| images.validate(report));
+        }
         report.nested("sandbox", |report| self.sandbox.validate(report));
         report.nested("webhooks", |report| self.webhooks.validate(report));
     }
@@ -320,6 +328,11 @@ mod tests {
             lease = "10ms"
             max_attempts = -1
             drain = "1h"
+            [images]
+            socket = "docker.sock"
+            memory = "1 MiB"
+            cpu_cores = 0.0
+            max_size = "0"
             [webhooks]
             secret = "short"
             allow = ["10.0.0.0/33", "a b"]
@@ -346,6 +359,10 @@ mod tests {
             "worker.lease",
             "worker.max_attempts",
             "worker.drain",
+            "images.socket",
+            "images.memory",
+            "images.cpu_cores",
+            "images.max_size",
             "webhooks.secret",
             "webhooks.allow[0]",
             "webhooks.allow[1]",

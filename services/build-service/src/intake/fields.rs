@@ -11,7 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::IntakeError;
 use crate::{
     config::is_secret,
-    job::{ClientWebhook, NewJob},
+    job::{ClientWebhook, Kind, NewJob},
     webhooks::check_url,
 };
 
@@ -51,6 +51,7 @@ pub(super) struct Submission {
     pub(super) settings: FunctionSettings,
     pub(super) webhook: Option<ClientWebhook>,
     pub(super) warm: bool,
+    pub(super) kind: Kind,
 }
 
 impl Fields {
@@ -85,15 +86,27 @@ impl Fields {
         data.ok_or_else(|| problem("package_data", "it is missing: the ZIP archive in base64"))
     }
 
-    pub(super) fn check(self, runtimes: &RuntimesConfig, has_secret: bool) -> Result<Submission, FieldProblem> {
-        match self.package_type.as_deref() {
-            None | Some("" | "zip") => {}
-            Some("docker" | "image") => {
-                let message = "container images are not built by this service; send a ZIP archive (`zip`)";
+    pub(super) fn check(
+        self,
+        runtimes: &RuntimesConfig,
+        has_secret: bool,
+        builds_images: bool,
+    ) -> Result<Submission, FieldProblem> {
+        let kind = match self.package_type.as_deref() {
+            None | Some("" | "zip") => Kind::Archive,
+            Some("docker") if builds_images => Kind::Image,
+            Some("docker") => {
+                let message = "this service builds no images, because its settings have no `images`; send a ZIP archive \
+                               without a Dockerfile (`zip`)";
                 return Err(problem("package_type", message));
             }
-            Some(_) => return Err(problem("package_type", "the only type is `zip`")),
-        }
+            Some("image") => {
+                let message =
+                    "images that are built elsewhere are not taken; send a ZIP archive with a Dockerfile (`docker`)";
+                return Err(problem("package_type", message));
+            }
+            Some(_) => return Err(problem("package_type", "there are two types: `zip` and `docker`")),
+        };
         let name = required("name", self.name)?;
         let runtime = required("runtime", self.runtime)?;
         let handler = self.handler.filter(|text| !text.is_empty()).unwrap_or_else(|| DEFAULT_HANDLER.to_owned());
@@ -105,7 +118,7 @@ impl Fields {
             problem(field, error.to_string())
         })?;
         let webhook = client_webhook(self.webhook_url, self.webhook_secret, has_secret)?;
-        Ok(Submission { settings, webhook, warm: self.warm.unwrap_or_default() })
+        Ok(Submission { settings, webhook, warm: self.warm.unwrap_or_default(), kind })
     }
 }
 

@@ -16,7 +16,7 @@ use axum::{
     http::{Request, header},
 };
 use domain::JobId;
-use function_package::{Limits, PackageError, Refusal, RuntimeFamily, find_entry_point};
+use function_package::{Limits, Listing, PackageError, Refusal, RuntimeFamily, find_entry_point};
 use objects::{Objects, ObjectsError};
 use runtimes::RuntimesConfig;
 use tokio::sync::Semaphore;
@@ -80,6 +80,8 @@ pub struct Intake {
     places: Arc<Semaphore>,
     /// Whether clients may leave their secret out.
     has_secret: bool,
+    /// Whether packages with a Dockerfile are taken.
+    builds_images: bool,
 }
 
 /// A request that was read and found good. Nothing of it is stored yet.
@@ -100,6 +102,7 @@ impl Intake {
         objects: Objects,
         folder: Folder,
         has_secret: bool,
+        builds_images: bool,
     ) -> Self {
         Self {
             objects,
@@ -110,6 +113,7 @@ impl Intake {
             upload_timeout: config.upload_timeout.get(),
             places: Arc::new(Semaphore::new(config.max_uploads)),
             has_secret,
+            builds_images,
         }
     }
 
@@ -122,9 +126,10 @@ impl Intake {
         let (fields, spooled) = tokio::time::timeout(self.upload_timeout, self.read(request))
             .await
             .map_err(|_| IntakeError::Slow(self.upload_timeout))??;
-        let Submission { settings, webhook, warm } = fields.check(&self.runtimes, self.has_secret)?;
+        let submitted = fields.check(&self.runtimes, self.has_secret, self.builds_images)?;
+        let Submission { settings, webhook, warm, kind } = submitted;
         let family = fields::family(&self.runtimes, &settings)?;
-        let package = self.inspect(&spooled, family, &settings.handler).await?;
+        let package = self.inspect(&spooled, kind, family, &settings.handler).await?;
         let job = NewJob { id: JobId::generate(), settings, package, webhook, warm };
         let request_digest = fields::request_digest(&job);
         Ok(Checked { job, spooled, request_digest })
@@ -156,7 +161,13 @@ impl Intake {
         }
     }
 
-    async fn inspect(&self, spooled: &Spooled, family: RuntimeFamily, handler: &str) -> Result<Package, IntakeError> {
+    async fn inspect(
+        &self,
+        spooled: &Spooled,
+        kind: Kind,
+        family: RuntimeFamily,
+        handler: &str,
+    ) -> Result<Package, IntakeError> {
         let (path, limits, handler) = (spooled.path(), self.limits.clone(), handler.to_owned());
         let inspecting = tokio::task::spawn_blocking(move || {
             let mut archive = File::open(&path).map_err(IntakeError::Disk)?;
@@ -164,13 +175,18 @@ impl Intake {
                 PackageError::Refused(refusal) => IntakeError::Package(refusal),
                 PackageError::Machine { source, .. } => IntakeError::Disk(source),
             })?;
-            // Whether it can be parsed is for a worker to find out, which has a sandbox.
-            find_entry_point(&listing, family, &handler)?;
+            if kind == Kind::Image {
+                // What is in the image is for the Dockerfile to say.
+                check_dockerfile(&listing)?;
+            } else {
+                // Whether it can be parsed is for a worker to find out, which has a sandbox.
+                find_entry_point(&listing, family, &handler)?;
+            }
             Ok::<_, IntakeError>(listing)
         });
         let listing = inspecting.await.map_err(|error| IntakeError::Disk(io::Error::other(error)))??;
         Ok(Package {
-            kind: Kind::Archive,
+            kind,
             digest: spooled.digest.clone(),
             object_key: upload_key(&spooled.digest),
             bytes: spooled.bytes,
@@ -178,6 +194,14 @@ impl Intake {
             unpacked_bytes: listing.unpacked_bytes,
         })
     }
+}
+
+fn check_dockerfile(listing: &Listing) -> Result<(), FieldProblem> {
+    if listing.has_file("Dockerfile") {
+        return Ok(());
+    }
+    let message = "a package of this type has a file `Dockerfile` at its root, and this one has none";
+    Err(FieldProblem { field: "package_type".to_owned(), message: message.to_owned() })
 }
 
 /// The object of a package as it was sent. Two clients that send the same share it.

@@ -78,7 +78,9 @@ pub(super) fn settings(row: &PgRow) -> Result<FunctionSettings, StoreError> {
 }
 
 pub(super) fn kind(row: &PgRow) -> Result<Kind, StoreError> {
-    Ok(if get::<&str>(row, "kind")? == Kind::Source.as_str() { Kind::Source } else { Kind::Archive })
+    let word: &str = get(row, "kind")?;
+    let known = [Kind::Image, Kind::Source].into_iter().find(|kind| kind.as_str() == word);
+    Ok(known.unwrap_or(Kind::Archive))
 }
 
 pub(super) fn package(row: &PgRow) -> Result<Package, StoreError> {

@@ -22,9 +22,11 @@ use service::Backoff;
 use tempfile::TempDir;
 use tokio::sync::SetOnce;
 
+use super::image::ImageBuilder;
 use crate::{
+    config::ImagesConfig,
     folder::Folder,
-    job::{Built, Lease, Package},
+    job::{Built, Kind, Lease, Package},
 };
 
 /// Why there is no artifact.
@@ -50,28 +52,44 @@ pub struct Builder {
     limits: Limits,
     runtimes: RuntimesConfig,
     sandbox: Arc<SetOnce<Sandbox>>,
+    /// Unless the settings have none.
+    images: Option<ImageBuilder>,
 }
 
 impl Builder {
     /// Packages come from `objects` and artifacts go there, by way of `folder`; handlers are parsed in `sandbox`,
     /// once it is there.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         objects: Objects,
         folder: Folder,
         limits: Limits,
         runtimes: RuntimesConfig,
         sandbox: Arc<SetOnce<Sandbox>>,
+        images: Option<ImagesConfig>,
     ) -> Self {
-        Self { objects, folder, limits, runtimes, sandbox }
+        let images = images.map(|config| ImageBuilder {
+            objects: objects.clone(),
+            folder: folder.clone(),
+            limits: limits.clone(),
+            config,
+        });
+        Self { objects, folder, limits, runtimes, sandbox, images }
     }
 
     /// Makes the artifact of a job. Dropped, it stops at the next step; the folder goes when the last step
     /// has ended.
     pub(super) async fn make(&self, lease: &Lease) -> Result<Built, MakeError> {
+        if lease.package.kind == Kind::Image {
+            // Masters and workers have the same settings, or should.
+            let Some(images) = &self.images else {
+                return Err(anyhow::anyhow!("this worker builds no images: its settings have no `images`").into());
+            };
+            return images.make(lease).await;
+        }
         let folder = Arc::new(self.folder.temporary("build-").context("no folder could be made")?);
         let archive = folder.path().join("package.zip");
-        self.fetch(&lease.package, &archive).await?;
+        fetch(&self.objects, &lease.package, &archive).await?;
         // The folder is held by the steps too: they cannot be stopped, and must not lose it under their hands.
         let (sent, limits, step) = (lease.package.digest.clone(), self.limits.clone(), Arc::clone(&folder));
         let unpacking = tokio::task::spawn_blocking(move || unpack(&step, &archive, &sent, &limits));
@@ -106,19 +124,25 @@ impl Builder {
             error @ CheckError::Sandbox(_) => MakeError::Machine(error.into()),
         })
     }
+}
 
-    async fn fetch(&self, package: &Package, path: &Path) -> Result<(), MakeError> {
-        let found = until_there("fetch a package", || async move {
-            // What an attempt before left.
-            let _ = tokio::fs::remove_file(path).await;
-            self.objects.get_file(&package.object_key, path, package.bytes).await
-        });
-        if found.await { Ok(()) } else { Err(missing()) }
-    }
+/// Fetches a package as it was sent.
+pub(super) async fn fetch(objects: &Objects, package: &Package, path: &Path) -> Result<(), MakeError> {
+    let found = until_there("fetch a package", || async move {
+        // What an attempt before left.
+        let _ = tokio::fs::remove_file(path).await;
+        objects.get_file(&package.object_key, path, package.bytes).await
+    });
+    if found.await { Ok(()) } else { Err(missing()) }
 }
 
 /// Unpacks a package: where its files are, and which. Blocks.
-fn unpack(folder: &TempDir, package: &Path, sent: &str, limits: &Limits) -> Result<(PathBuf, Listing), MakeError> {
+pub(super) fn unpack(
+    folder: &TempDir,
+    package: &Path,
+    sent: &str,
+    limits: &Limits,
+) -> Result<(PathBuf, Listing), MakeError> {
     let mut archive = File::open(package).context("the fetched package cannot be read")?;
     let fetched = Digest::of(&mut archive).context("the fetched package cannot be read")?;
     if fetched.to_string() != sent {
@@ -146,11 +170,15 @@ fn refused(error: PackageError) -> MakeError {
 }
 
 fn at_fault(refusal: &Refusal) -> MakeError {
-    MakeError::Package(BuildFailure { code: refusal.code().to_owned(), message: refusal.to_string() })
+    at_fault_of(BuildFailure { code: refusal.code().to_owned(), message: refusal.to_string() })
+}
+
+pub(super) fn at_fault_of(failure: BuildFailure) -> MakeError {
+    MakeError::Package(failure)
 }
 
 /// Tries until the object store does it: the time that a build may take is the bound.
-async fn until_there<T, F>(what: &'static str, mut attempt: impl FnMut() -> F) -> T
+pub(super) async fn until_there<T, F>(what: &'static str, mut attempt: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, ObjectsError>>,
 {

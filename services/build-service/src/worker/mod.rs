@@ -5,6 +5,7 @@
 //! work on one job but for what a blocked thread finishes, and that reaches nothing outside its folder.
 
 mod artifact;
+mod image;
 
 use std::{
     future::Future,
