@@ -98,4 +98,4 @@ pub use run::{RunError, run};
 pub use sticky_writes::{RouteStickyWritesConfig, StickyWritesConfig};
 pub use tls::CertificateError;
 pub use upstream::{UpstreamError, UpstreamTlsProblem};
-pub use validate::{Summary, validate};
+pub use validate::{Summary, probe, validate};

@@ -4,7 +4,7 @@ use std::{error::Error, io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, ValueEnum};
 use clap_complete::Shell;
-use gateway::{Config, RolloutDocument, RunError, run, validate};
+use gateway::{Config, RolloutDocument, RunError, probe, run, validate};
 use mimalloc::MiMalloc;
 
 /// A request makes and drops some hundred small buffers, mostly on one thread: `scripts/bench proxy`
@@ -22,6 +22,10 @@ struct Arguments {
     /// Check the configuration and the rollout document, print every problem, and end.
     #[arg(long)]
     check: bool,
+    /// Ask the gateway that runs with this configuration whether it is ready, and end: 0 when it is. A public listener
+    /// that speaks nothing but TLS is only connected to.
+    #[arg(long, conflicts_with = "check", requires = "config")]
+    probe: bool,
     /// Print the JSON Schema of a document, for editors, and end.
     #[arg(long, value_enum, value_name = "DOCUMENT")]
     schema: Option<Document>,
@@ -57,7 +61,8 @@ fn main() -> ExitCode {
             Err(error) => fail(BAD_CONFIGURATION, &with_causes(&error)),
         };
     }
-    match run(config) {
+    let outcome = if arguments.probe { probe(config) } else { run(config) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(RunError::Problems(problems)) => fail(BAD_CONFIGURATION, &problems.to_string()),
         Err(error) => fail(1, &with_causes(&error)),

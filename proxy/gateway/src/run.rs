@@ -52,6 +52,9 @@ pub enum RunError {
     /// The configuration or the rollout document has problems.
     #[error(transparent)]
     Problems(#[from] Problems),
+    /// The gateway that runs with this configuration is not ready.
+    #[error(transparent)]
+    NotReady(#[from] probe::NotReady),
     /// The rollout document cannot be read.
     #[error(transparent)]
     Rollout(StartError),

@@ -34,6 +34,17 @@ impl fmt::Display for Summary {
     }
 }
 
+/// Asks the gateway that runs with this configuration whether it is ready.
+///
+/// # Errors
+/// When the configuration is wrong, or it is not ready.
+pub fn probe(config_file: &Path) -> Result<(), RunError> {
+    let config = Config::load(config_file)?;
+    let only_tls = config.http.tls.as_ref().is_some_and(|tls| tls.bind.is_none());
+    let asked = if only_tls { probe::accepts(config.http.bind) } else { probe::ready(config.http.bind) };
+    Ok(asked?)
+}
+
 /// Checks the configuration and the rollout document it names.
 ///
 /// # Errors

@@ -32,8 +32,9 @@ const RULES: &[Rule] = &[
     Rule { name: "domain", may_use: &[], because: "it is pure: types of both sides, no I/O" },
     Rule { name: "layered-config", may_use: &[], because: "everything reads settings, so it stands on nothing" },
     Rule { name: "dry-run", may_use: &[], because: "both sides of the agreement read it, so it stands on neither" },
+    Rule { name: "probe", may_use: &[], because: "it asks any server, so it stands on nothing" },
     Rule { name: "telemetry", may_use: &["layered-config"], because: "its settings are all it needs" },
-    Rule { name: "service", may_use: &["layered-config", "telemetry"], because: "it runs services and knows none" },
+    Rule { name: "service", may_use: &["layered-config", "probe", "telemetry"], because: "it runs services and knows none" },
     Rule { name: "objects", may_use: &["layered-config"], because: "it is a client and knows no service" },
     Rule { name: "function-package", may_use: &["domain", "layered-config", "sandbox"], because: "it reads and writes archives and knows no service" },
     Rule { name: "containers", may_use: &["layered-config"], because: "it asks Docker and knows no service" },
@@ -47,7 +48,7 @@ const RULES: &[Rule] = &[
     Rule { name: "lambda-service", may_use: SERVICE, because: "an application stands on shared crates only" },
     Rule { name: "comparison", may_use: &[], because: "it is pure: two answers in, differences out" },
     Rule { name: "judgement", may_use: &[], because: "it is pure: observations in, verdicts out" },
-    Rule { name: "gateway", may_use: &["comparison", "dry-run", "judgement", "layered-config", "telemetry"], because: "it knows nothing of Mini-Lambda; pingora is its runtime" },
+    Rule { name: "gateway", may_use: &["comparison", "dry-run", "judgement", "layered-config", "probe", "telemetry"], because: "it knows nothing of Mini-Lambda; pingora is its runtime" },
     Rule { name: "migration", may_use: &["layered-config", "telemetry"], because: "it works on any schema, so on no service of ours" },
     Rule { name: "local-servers", may_use: &[], because: "it starts other people's servers" },
     Rule { name: "local-stack", may_use: &["domain", "layered-config", "local-servers", "migration", "telemetry"], because: "it starts our applications as processes and speaks their contract" },
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(
             said,
             ["gateway must not depend on domain: it knows nothing of Mini-Lambda; pingora is its runtime. \
-              It may use comparison, dry-run, judgement, layered-config, telemetry."]
+              It may use comparison, dry-run, judgement, layered-config, probe, telemetry."]
         );
     }
 

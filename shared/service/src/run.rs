@@ -53,6 +53,10 @@ struct Arguments {
     /// Print a completion script and exit
     #[arg(long, value_name = "SHELL")]
     completions: Option<Shell>,
+    /// Ask the service that runs with these settings whether it is ready, and exit: 0 when it is, 1 with the reason
+    /// when not
+    #[arg(long, conflicts_with = "check")]
+    probe: bool,
 }
 
 /// Runs a service until it is told to end. Exit status: 0 after a clean drain, 1 when it failed or
@@ -81,6 +85,12 @@ where
     };
     if arguments.check {
         return ExitCode::SUCCESS;
+    }
+    if arguments.probe {
+        return match probe::ready(config.http().bind) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => report(&why.to_string(), 1),
+        };
     }
     // Before the runtime, because the guard's drop waits for the last export.
     let _telemetry = match telemetry::init(about.name, config.telemetry()) {
