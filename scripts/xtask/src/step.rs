@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use crate::{
-    book, dependency_rules, fuzz, observability, skipped_tests,
+    book, dependency_rules, fuzz, observability, packaging, skipped_tests,
     workspace::{Workspace, cargo, cargo_path, forget_our_package},
 };
 
@@ -31,6 +31,8 @@ const STEPS: &[Step] = &[
     Step { name: "build", run: |_| run_cargo(&["build", "--workspace", "--all-targets"]) },
     // Asks the programs for their settings, so it comes after they are built.
     Step { name: "book", run: book::check },
+    // Asks the programs whether they take those of the manifests.
+    Step { name: "packaging", run: packaging::check },
     Step { name: "fuzz", run: |workspace| fuzz::run(workspace, fuzz::DEFAULT_SECONDS) },
     Step { name: "test", run: test },
 ];
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_run_can_begin_or_stay_at_a_step() {
-        assert_eq!(selected(Selection::From("build")), ["build", "book", "fuzz", "test"]);
+        assert_eq!(selected(Selection::From("build")), ["build", "book", "packaging", "fuzz", "test"]);
         assert_eq!(selected(Selection::Only("fmt")), ["fmt"]);
         assert_eq!(selected(Selection::All).len(), STEPS.len());
         assert!(Selection::Only("lint").steps().is_err());
