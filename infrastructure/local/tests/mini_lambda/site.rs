@@ -23,6 +23,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOGS: [&str; 4] = ["legacy", "lambda-service", "gateway", "postgres"];
 const LOG_TAIL_LINES: usize = 40;
 
+/// The processes that have a pool of connections, and how the names of their settings begin.
+const POOLED: [(&str, &str); 4] = [
+    ("legacy", "LEGACY"),
+    ("lambda-service", "LAMBDA_SERVICE"),
+    ("lambda-service-own", "LAMBDA_SERVICE"),
+    ("build-service", "BUILD_SERVICE"),
+];
+
 /// A side of a route, as `x-served-by` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -87,6 +95,11 @@ impl Site {
             "legacy",
             &[("LEGACY__BUS__REDELIVERY_DELAY", "20ms"), ("LEGACY__BUS__IN_PROCESS__POLL_INTERVAL", "20ms")],
         );
+        // A burst on an empty pool opens as many connections as it may, while interpreters are still warmed up:
+        // on a machine at work that may take longer than a caller of a production system would wait.
+        for (process, prefix) in POOLED {
+            site.environment(process, &[(&format!("{prefix}__DATABASE__ACQUIRE_TIMEOUT"), "40s")]);
+        }
         site
     }
 
