@@ -16,7 +16,7 @@ use testkit::process::{Spawn, Spawned};
 
 use super::{
     operator::Operator,
-    site::{Site, System, answer},
+    site::{Site, System, answer, programs},
 };
 
 /// Rules over a minute have their values after as long; a loaded machine takes longer to bring them.
@@ -40,7 +40,8 @@ async fn load_dashboards_show_data_in_every_panel() {
         return;
     };
     let system = Site::guarded().start().await;
-    let prometheus = Prometheus::start(program, &system).await;
+    let slice = SyncedSlice::start(&system).await;
+    let prometheus = Prometheus::start(program, &system, &slice).await;
     let operator = Operator::of(&system);
     for route in ["invoke", "function"] {
         operator.json(&["shadow", "set", route, "100", "--reason", "to be seen"]).await;
@@ -64,6 +65,7 @@ async fn load_dashboards_show_data_in_every_panel() {
         }
         starts(&system, round).await;
         builds(&system, round).await;
+        slice.compare().await;
         round += 1;
         let mut empty = BTreeMap::new();
         for (panel, query) in waiting {
@@ -73,7 +75,48 @@ async fn load_dashboards_show_data_in_every_panel() {
         }
         waiting = empty;
     }
+    let stopped = slice.sync.terminate(PATIENCE).await;
+    assert!(stopped.success(), "{}", slice.sync.log());
     system.stack.stop().await;
+}
+
+/// The slice of functions, kept in step in a database that nobody else uses.
+struct SyncedSlice {
+    sync: Spawned,
+    urls: [(&'static str, String); 2],
+}
+
+impl SyncedSlice {
+    async fn start(system: &System) -> Self {
+        sqlx::raw_sql("create database synced").execute(&mut system.database().await).await.expect("a superuser may");
+        let monolith = system.stack.urls()["database"].clone();
+        let candidate = monolith.replace("/mini_lambda", "/synced");
+        let urls = [("STRANGLER_DATABASE_URL", monolith), ("STRANGLER_TARGET_URL", candidate)];
+        let port = PortChoice::Any.choose().expect("a free port");
+        let mut sync = Spawned::of(programs().join("strangler"));
+        for word in ["db", "sync", "functions", "--metrics", &format!("127.0.0.1:{port}"), "--mapping"] {
+            sync = sync.arg(word);
+        }
+        for (name, url) in &urls {
+            sync = sync.env(*name, url.as_str());
+        }
+        let sync = sync.arg(mapping()).port(port).ready_at("/metrics").start().await;
+        Self { sync, urls }
+    }
+
+    /// Both sides are compared, as soon as the rows are there.
+    async fn compare(&self) {
+        let mut verify = tokio::process::Command::new(programs().join("strangler"));
+        verify.args(["db", "verify", "functions", "--mapping"]).arg(mapping());
+        for (name, url) in &self.urls {
+            verify.env(name, url);
+        }
+        let _ = verify.stdin(std::process::Stdio::null()).output().await.expect("it was built");
+    }
+}
+
+fn mapping() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("mini-lambda/mapping.toml")
 }
 
 /// Prometheus with the repository's rules, reading every second.
@@ -84,12 +127,14 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    async fn start(program: PathBuf, system: &System) -> Self {
+    async fn start(program: PathBuf, system: &System, slice: &SyncedSlice) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let target = |address: &str| system.url(address, "").trim_start_matches("http://").to_owned();
         let jobs: Vec<Value> = JOBS
             .iter()
-            .map(|(job, address)| json!({"job_name": job, "static_configs": [{"targets": [target(address)]}]}))
+            .map(|(job, address)| (*job, target(address)))
+            .chain([("migration", slice.sync.url("").trim_start_matches("http://").to_owned())])
+            .map(|(job, target)| json!({"job_name": job, "static_configs": [{"targets": [target]}]}))
             .collect();
         // JSON is YAML.
         let settings = json!({
