@@ -35,6 +35,7 @@ mod http_rules;
 mod key_body;
 mod limit;
 mod listener;
+mod log_rotation;
 mod metrics;
 mod only_candidate;
 mod ramp;

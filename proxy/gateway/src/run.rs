@@ -29,6 +29,7 @@ use crate::{
     gateway::Gateway,
     limit::{Limiter, LinkKeeper},
     listener::{self, Bound, ConnectionMetrics, Drain, Draining, Endpoint, PublicListeners},
+    log_rotation::LogRotation,
     metrics::Metrics,
     only_candidate::{OnlyCandidate, OnlyCandidateWatch},
     ramp::{Conductor, Judge, Ramps},
@@ -219,7 +220,7 @@ impl Parts {
             sticky_writes: self.sticky_writes,
             slices: self.slices.clone(),
             metrics: self.metrics.clone(),
-            access_log: self.access_log,
+            access_log: self.access_log.clone(),
             tracing: self.tracing,
             shadow: self.shadow.clone(),
             in_flight: in_flight.clone(),
@@ -289,6 +290,7 @@ impl Parts {
         server.add_service(background_service("ramps", Conductor::new(self.ramps, self.control.clone())));
         let watcher = Watcher::new(self.control, &config.rollout);
         proxy.add_dependency(server.add_service(background_service("rollout", watcher)));
+        proxy.add_dependency(server.add_service(background_service("access log", LogRotation(self.access_log))));
         server.add_service(background_service("only candidate", OnlyCandidateWatch(self.only_candidate)));
         server.add_service(background_service("health", HealthProbe::new(self.upstreams, self.metrics)));
         thread::Builder::new().name("pingora".to_owned()).spawn(move || {

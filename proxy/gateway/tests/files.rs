@@ -49,6 +49,20 @@ async fn sighup_reads_the_document_again() {
     eventually("it is in force", async || setup.gateway.side_of("k").await == "candidate").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_opens_the_access_log_anew() {
+    let setup = Setup::start();
+    let gateway = &setup.gateway;
+    gateway.side_of("k").await;
+    eventually("the first line", async || gateway.access_log().len() == 1).await;
+    let log = gateway.rollout_path().ancestors().nth(2).unwrap().join("access.log");
+    fs::rename(&log, log.with_extension("1")).unwrap();
+    gateway.signal(Signal::SIGHUP);
+    eventually("a new file", async || log.exists()).await;
+    gateway.side_of("k").await;
+    eventually("its first line", async || gateway.access_log().len() == 1).await;
+}
+
 #[test]
 fn the_sample_files_are_valid() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.example.toml");

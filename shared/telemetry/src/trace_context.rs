@@ -63,6 +63,14 @@ impl TraceContext {
         Hex(self.trace_id)
     }
 
+    /// The same digits, for who writes them by hand.
+    #[must_use]
+    pub fn trace_id_digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        write_hex(&self.trace_id, &mut digits);
+        digits
+    }
+
     /// The span's id as 16 lower-case hexadecimal digits.
     #[must_use]
     pub fn span_id(self) -> impl fmt::Display {

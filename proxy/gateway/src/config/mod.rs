@@ -217,7 +217,8 @@ impl Validate for HttpConfig {
 pub struct AccessLogConfig {
     /// `stdout`, `file` or `off`.
     pub destination: LogDestination,
-    /// The file, when the destination is one; relative to the configuration file.
+    /// The file, when the destination is one; relative to the configuration file. SIGHUP opens it anew, for whoever
+    /// has moved it away.
     pub file: PathBuf,
     /// How much may wait to be written; lines beyond that are dropped and counted.
     pub buffer: ByteSize,
