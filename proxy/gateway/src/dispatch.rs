@@ -20,6 +20,7 @@ use http::{Method, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result, RetryType,
     http::{RequestHeader, ResponseHeader},
+    protocols::Digest,
     proxy::Session,
     upstreams::peer::HttpPeer,
 };
@@ -27,7 +28,7 @@ use pingora::{
 use crate::{
     decision::{RouteDecision, Side},
     gateway::Gateway,
-    recall::{self, Place},
+    recall::{self, Place, WaitedOn},
     request_context::{GaugeGuard, RequestContext, Routed},
     resilience::{FailedTry, FailureKind},
     route_table::UpstreamId,
@@ -154,7 +155,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         ctx: &mut RequestContext,
-        connection: RawFd,
+        (connection, digest): (RawFd, Option<&Digest>),
         reused: bool,
     ) -> Result<()> {
         let Some(attempt) = &ctx.tries.attempt else { return Ok(()) };
@@ -168,8 +169,9 @@ impl Gateway {
         if let Some(routed) = &ctx.routed
             && attempt.is_alone()
             && self.legacy_may_be_asked_too(session, routed)
+            && let Some(connection) = WaitedOn::new(connection, digest)
         {
-            ctx.tries.waiting = self.control.recall().enter(routed.route, routed.bucket, connection);
+            ctx.tries.waiting = Some(self.control.recall().enter(routed.route, routed.bucket, connection));
         }
         Ok(())
     }

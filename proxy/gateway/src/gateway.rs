@@ -113,10 +113,10 @@ impl ProxyHttp for Gateway {
         reused: bool,
         _peer: &HttpPeer,
         connection: RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        self.connected(session, ctx, connection, reused)
+        self.connected(session, ctx, (connection, digest), reused)
     }
 
     fn fail_to_connect(

@@ -2,12 +2,15 @@
 //! when the candidate's silence has lasted for too long.
 //!
 //! pingora waits for an upstream's answer by itself, and nothing can be awaited beside that. But its wait
-//! ends when the connection does. So each waiting request that legacy may be asked too has a second handle
-//! of its upstream connection here, and to recall it is to shut that connection down. The error that
+//! ends when the connection does. So each waiting request that legacy may be asked too has its upstream
+//! connection written down here, and to recall it is to shut that connection down. The error that
 //! pingora then reports leads to another try, as every error of an upstream may, and by then the
 //! decision for the candidate is void.
 //!
-//! - The handle is a duplicate: a bare number could be another connection's by the time it is used.
+//! - A connection is written down as its number and both of its addresses. The number alone could be another
+//!   connection's by the time it is used, so the recall takes a handle of its own by that number and looks at the
+//!   addresses of what it got. A second handle for each request would cost two system calls, for a recall that
+//!   hardly ever comes; the addresses cost none, since pingora remembers them with the connection.
 //! - A request leaves this place with the first byte of an answer that pingora hands on, or is told
 //!   that it was recalled: one lock decides which, so no answer is cut off that the client has begun to get.
 //! - A request enters this place before its decision is looked at for the last time, and a rollback is in
@@ -16,12 +19,13 @@
 //!   the upstream's `read_timeout` is over, or the connection ends.
 
 use std::{
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::fd::{BorrowedFd, RawFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use http::{HeaderMap, Method, header};
+use pingora::protocols::Digest;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use slab::Slab;
 
@@ -54,7 +58,15 @@ struct Waiting {
 struct Shard {
     /// How often its requests were recalled: a place that was entered before is no longer its holder's.
     recalled: u64,
-    connections: Slab<TcpStream>,
+    connections: Slab<WaitedOn>,
+}
+
+/// A connection that a request waits on, as long as it has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaitedOn {
+    number: RawFd,
+    /// Ours and theirs. No other connection has both while this one is there.
+    addresses: [SocketAddr; 2],
 }
 
 /// One waiting request. Dropping it forgets the request.
@@ -83,21 +95,14 @@ impl Recall {
         registry.register(Box::new(self.counters.clone()))
     }
 
-    /// Enters a request that waits for an answer over this connection, which must be open. `None` when the system
-    /// gives no second handle of it; the request then waits as long as it must.
-    pub(crate) fn enter(self: &Arc<Self>, route: RouteId, bucket: Bucket, connection: RawFd) -> Option<Place> {
-        if connection < 0 {
-            // A connection of our own making has no number; see `upstream/handshake.rs`.
-            return None;
-        }
-        // SAFETY: pingora owns the connection, and keeps it open for longer than this call.
-        let connection = unsafe { BorrowedFd::borrow_raw(connection) }.try_clone_to_owned().ok()?;
+    /// Enters a request that waits for an answer over this connection.
+    pub(crate) fn enter(self: &Arc<Self>, route: RouteId, bucket: Bucket, connection: WaitedOn) -> Place {
         let shard = usize::from(bucket.get()) % SHARDS;
         let mut waiting = self.locked(route, shard);
-        let slot = Some(waiting.connections.insert(connection.into()));
+        let slot = Some(waiting.connections.insert(connection));
         let recalled = waiting.recalled;
         drop(waiting);
-        Some(Place { recall: self.clone(), route, shard, recalled, slot })
+        Place { recall: self.clone(), route, shard, recalled, slot }
     }
 
     /// Ends the wait of every request of this route. Returns how many there were.
@@ -108,8 +113,7 @@ impl Recall {
             recalled += waiting.connections.len();
             waiting.recalled += 1;
             for connection in waiting.connections.drain() {
-                // One that has ended already is as good.
-                let _ = connection.shutdown(Shutdown::Both);
+                connection.shut_down();
             }
         }
         recalled
@@ -123,6 +127,31 @@ impl Recall {
     /// Nothing in here can panic half way.
     fn locked(&self, route: RouteId, shard: usize) -> MutexGuard<'_, Shard> {
         self.routes[route.index()].shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WaitedOn {
+    /// A connection of pingora's. `None` for one of our own making, which has no number (see
+    /// `upstream/handshake.rs`); its request then waits as long as it must.
+    pub(crate) fn new(number: RawFd, digest: Option<&Digest>) -> Option<Self> {
+        let socket = digest?.socket_digest.as_ref().filter(|_| number >= 0)?;
+        let addresses = [*socket.local_addr()?.as_inet()?, *socket.peer_addr()?.as_inet()?];
+        Some(Self { number, addresses })
+    }
+
+    /// One that has ended already is as good, and another one that has got its number meanwhile is left alone.
+    fn shut_down(self) {
+        // SAFETY: whatever has the number, nothing is done to it but to ask for a handle, which is refused where
+        // nothing has it.
+        let handle = unsafe { BorrowedFd::borrow_raw(self.number) }.try_clone_to_owned();
+        let Ok(connection) = handle.map(TcpStream::from) else { return };
+        if Self::addresses(&connection).is_some_and(|addresses| addresses == self.addresses) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn addresses(connection: &TcpStream) -> Option<[SocketAddr; 2]> {
+        connection.local_addr().and_then(|ours| Ok([ours, connection.peer_addr()?])).ok()
     }
 }
 
@@ -162,6 +191,8 @@ pub(crate) fn keeps_body(headers: &HeaderMap, read_whole: bool) -> bool {
 mod tests {
     use std::{io::Read as _, net::TcpListener, os::fd::AsRawFd as _};
 
+    use pingora::protocols::SocketDigest;
+
     use super::*;
     use crate::{
         decision::Side,
@@ -182,8 +213,14 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
+    fn waited_on(connection: &TcpStream) -> WaitedOn {
+        let digest = SocketDigest::from_raw_fd(connection.as_raw_fd());
+        let digest = Digest { socket_digest: Some(Arc::new(digest)), ..Digest::default() };
+        WaitedOn::new(connection.as_raw_fd(), Some(&digest)).unwrap()
+    }
+
     fn enter(recall: &Arc<Recall>, route: usize, connection: &TcpStream) -> Place {
-        recall.enter(RouteId(route), Bucket::random(), connection.as_raw_fd()).unwrap()
+        recall.enter(RouteId(route), Bucket::random(), waited_on(connection))
     }
 
     #[test]
@@ -211,8 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn another_connection_that_has_the_number_meanwhile_is_left_alone() {
+        let recall = recall();
+        let ((ended, _far), (near, mut far)) = (connection(), connection());
+        far.set_nonblocking(true).unwrap();
+        let other = WaitedOn { number: near.as_raw_fd(), ..waited_on(&ended) };
+        let place = recall.enter(RouteId(0), Bucket::random(), other);
+        assert_eq!(recall.recall(RouteId(0)), 1);
+        assert_eq!(far.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it is open");
+        assert!(place.leave(), "its request was recalled all the same");
+    }
+
+    #[test]
     fn a_connection_without_a_number_is_not_entered() {
-        assert!(recall().enter(RouteId(0), Bucket::random(), -1).is_none());
+        assert_eq!(WaitedOn::new(-1, Some(&Digest::default())), None);
+        assert_eq!(WaitedOn::new(3, None), None);
     }
 
     #[test]
