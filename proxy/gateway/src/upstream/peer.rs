@@ -27,11 +27,10 @@ pub(crate) enum Connection {
 
 /// How pingora is to connect to the addresses of one upstream.
 pub(crate) struct PeerTemplate {
-    options: PeerOptions,
-    tls: Option<UpstreamTls>,
-    /// Keeps the connections of upstreams apart, also where their addresses are the same: pingora's pool
-    /// does not tell connections apart by protocol or by the certificates they were checked against.
-    group: u64,
+    /// With no address yet. Its group keeps the connections of upstreams apart, also where their addresses are the
+    /// same: pingora's pool does not tell connections apart by protocol or by the certificates they were checked
+    /// against.
+    peer: HttpPeer,
 }
 
 impl PeerTemplate {
@@ -53,29 +52,35 @@ impl PeerTemplate {
         let hosts = config.host_ports();
         let host = hosts.first().map_or("", |first| first.host.as_str());
         let tls = config.tls().map(|tls| UpstreamTls::load(&tls, host)).transpose()?;
-        Ok(Self { options, tls, group: id.index() as u64 })
+        let name = tls.as_ref().map_or("", UpstreamTls::server_name);
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let mut peer = HttpPeer::new(nowhere, tls.is_some(), name.to_owned());
+        peer.group_key = id.index() as u64;
+        peer.options = options;
+        if let Some(tls) = &tls {
+            tls.apply(&mut peer);
+        }
+        Ok(Self { peer })
     }
 
     /// A peer at this address; in a group of its own, so that no connection is there for it, if it shall
     /// be connected to anew.
     pub(crate) fn peer(&self, at: SocketAddr, connection: Connection) -> HttpPeer {
-        let name = self.tls.as_ref().map_or("", UpstreamTls::server_name);
-        let mut peer = HttpPeer::new(at, self.tls.is_some(), name.to_owned());
-        peer.group_key = if connection == Connection::Any { self.group } else { rand::random() };
-        peer.options = self.options.clone();
+        let mut peer = self.peer.clone();
+        peer._address = at.into();
+        if connection != Connection::Any {
+            peer.group_key = rand::random();
+        }
         // HTTP/2 has no 101.
         if connection == Connection::WebSocket && peer.options.alpn != ALPN::H2 {
             peer.options.custom_l4 = Some(Arc::new(HandshakeConnector));
             // An upstream that declines leaves a connection that nobody asks for.
             peer.options.idle_timeout = Some(Duration::ZERO);
         }
-        if let Some(tls) = &self.tls {
-            tls.apply(&mut peer);
-        }
         peer
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.peer.is_tls()
     }
 }
