@@ -20,6 +20,7 @@ mod budget;
 mod dry_run;
 mod exchange;
 mod finished;
+mod giving_way;
 mod metrics;
 mod mirror;
 mod noise;

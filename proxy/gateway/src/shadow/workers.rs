@@ -1,12 +1,15 @@
 //! The threads that send copies, receive their answers and compare.
 //!
 //! They are a runtime of its own: copies use as many CPUs as there are threads here and no more, and on a busy
-//! machine the system gives the threads that serve requests the larger part, because these are nicer. So under
-//! full load copies become late, and are dropped, before requests do.
+//! machine the system gives the threads that serve requests the larger part, and gives it at once, because these
+//! give way ([`giving_way`](super::giving_way)). So under full load copies become late, and are dropped, before
+//! requests do.
 
 use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::giving_way::give_way;
 
 /// The threads. Dropping this ends them without waiting.
 pub(super) struct Workers(Option<Runtime>);
@@ -14,8 +17,7 @@ pub(super) struct Workers(Option<Runtime>);
 impl Workers {
     pub(super) fn start(threads: usize, nice: u8) -> io::Result<Self> {
         let give_way = move || {
-            // Of the calling thread only: on Linux a nice value is a thread's own.
-            if let Err(error) = rustix::process::setpriority_process(None, nice.into()) {
+            if let Err(error) = give_way(nice) {
                 tracing::warn!(%error, nice, "the threads of shadowing do not give way to others");
             }
         };
