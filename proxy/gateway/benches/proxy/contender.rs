@@ -1,5 +1,5 @@
 //! Who is measured. All split the same keys over the same two origins, 50 to 50, but for bare pingora,
-//! which has one origin and no decision to make.
+//! which has one origin and no decision to make; with two it takes them in turn, and has the time limits of a gateway.
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -26,7 +26,8 @@ pub struct Contender {
 /// Starts all of them.
 pub fn all(servers: &Servers) -> anyhow::Result<Vec<Contender>> {
     Ok(vec![
-        bare_pingora(servers)?,
+        bare_pingora(BARE, servers, &[servers.legacy])?,
+        bare_pingora("pingora, two upstreams in turn, time limits", servers, &[servers.legacy, servers.candidate])?,
         nginx_split("nginx: split", servers, "access_log off;", "")?,
         haproxy(servers)?,
         gateway("gateway: split + metrics", servers, &Options::default())?,
@@ -50,12 +51,12 @@ pub fn all(servers: &Servers) -> anyhow::Result<Vec<Contender>> {
     ])
 }
 
-fn bare_pingora(servers: &Servers) -> anyhow::Result<Contender> {
+fn bare_pingora(name: &'static str, servers: &Servers, upstreams: &[SocketAddr]) -> anyhow::Result<Contender> {
     let address = free_address()?;
     let mut command = Cores::Measured.command(built("examples/bare_pingora")?);
-    command.arg(address.to_string()).arg(servers.legacy.to_string());
-    let process = Process::start(command, &servers.folder().join("bare.log"), address)?;
-    Ok(Contender { name: BARE, address, headers: Vec::new(), process })
+    command.arg(address.to_string()).args(upstreams.iter().map(ToString::to_string));
+    let process = Process::start(command, &servers.folder().join(format!("bare-{}.log", address.port())), address)?;
+    Ok(Contender { name, address, headers: Vec::new(), process })
 }
 
 fn nginx_split(name: &'static str, servers: &Servers, http: &str, location: &str) -> anyhow::Result<Contender> {

@@ -35,6 +35,7 @@ impl Contender {
 pub fn all(upstreams: &Upstreams) -> anyhow::Result<Vec<Contender>> {
     let mut contenders = vec![
         gateway(OFF, upstreams, None)?,
+        gateway("gateway: no shadow, once more", upstreams, None)?,
         gateway(SAME, upstreams, Some(upstreams.same))?,
         gateway(REORDERED, upstreams, Some(upstreams.reordered))?,
         nginx_proxy(NGINX, upstreams, None)?,

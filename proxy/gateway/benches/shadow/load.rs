@@ -39,7 +39,7 @@ pub struct Load {
 /// Loads a contender.
 pub fn run(address: SocketAddr, pace: Pace) -> anyhow::Result<Load> {
     let mut command = Cores::Rest.command(std::env::current_exe()?);
-    command.args(["load", &address.to_string(), &pace.rate.to_string(), &pace.duration.as_secs().to_string()]);
+    command.args(["load", &address.to_string(), &pace.rate.to_string(), &pace.duration.as_millis().to_string()]);
     let output = command.output().context("cannot run the load")?;
     ensure!(output.status.success(), "the load failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
@@ -47,9 +47,9 @@ pub fn run(address: SocketAddr, pace: Pace) -> anyhow::Result<Load> {
 
 /// What the process of the load does.
 pub fn generate(arguments: &[&str]) -> anyhow::Result<()> {
-    let [address, rate, seconds] = arguments else { bail!("load ADDRESS RATE SECONDS") };
+    let [address, rate, milliseconds] = arguments else { bail!("load ADDRESS RATE MILLISECONDS") };
     let address: SocketAddr = address.parse()?;
-    let pace = Pace { rate: rate.parse()?, duration: Duration::from_secs(seconds.parse()?) };
+    let pace = Pace { rate: rate.parse()?, duration: Duration::from_millis(milliseconds.parse()?) };
     let began = Instant::now();
     let connections: Vec<_> =
         (0..CONNECTIONS).map(|number| thread::spawn(move || connection(address, number, pace, began))).collect();

@@ -6,7 +6,8 @@
 //! side that gets the copies and the load share the other cores. CPU time is user and system time of the
 //! contender's processes over its requests; what its upstreams spend is not in it. What a copy costs is the
 //! difference to the same program without copies in the same round, over the copies that came back. nginx reads
-//! their answers and throws them away; the gateway compares them. Run by `scripts/bench shadow`.
+//! their answers and throws them away; the gateway compares them. The gateway without shadow is there twice: how much
+//! the second seems to differ from the first is what the machine adds by itself. Run by `scripts/bench shadow`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod contender;
@@ -31,11 +32,12 @@ use load::Pace;
 use report::{Report, Round};
 use upstreams::Upstreams;
 
-/// Each contender is measured once a round; the order turns by one from round to round.
-const DEFAULT_ROUNDS: usize = 6;
+/// Each contender is measured once a round; the order turns by one from round to round. Many short rounds, because
+/// a p99 differs more from one moment of a machine to the next than between the contenders.
+const DEFAULT_ROUNDS: usize = 20;
 const DEFAULT_RATE: u32 = 2_000;
-const WARM_UP: Duration = Duration::from_secs(1);
-const MEASURED: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_millis(500);
+const MEASURED: Duration = Duration::from_secs(2);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
