@@ -2,10 +2,13 @@
 
 use std::{fs, time::Duration};
 
-use serde_json::Value;
-use testkit::{TestDatabase, eventually, process::Spawned};
+use serde_json::{Value, json};
+use testkit::{
+    Answer, RecordedRequest, StubUpstream, TestDatabase, eventually,
+    process::{Spawn, Spawned},
+};
 
-use super::{said, strangler};
+use super::{said, status_with, strangler};
 
 const MAPPING: &str = "
 [targets.shop]
@@ -39,22 +42,23 @@ impl Slice {
     }
 
     async fn sync(&self) -> Spawned {
-        self.spawn("sync").await
+        self.command("sync").arg("--metrics").arg("127.0.0.1:0").spawn().await
     }
 
-    async fn spawn(&self, verb: &str) -> Spawned {
+    /// One that reports to the admin API at this address.
+    async fn sync_telling(&self, admin: &str) -> Spawned {
+        self.command("sync").arg("--report").env("STRANGLER_ADMIN", admin).env("STRANGLER_TOKEN", "t").spawn().await
+    }
+
+    fn command(&self, verb: &str) -> Spawn {
         Spawned::of(env!("CARGO_BIN_EXE_strangler"))
             .arg("db")
             .arg(verb)
             .arg("notes")
             .arg("--mapping")
             .arg(self.mapping())
-            .arg("--metrics")
-            .arg("127.0.0.1:0")
             .env("STRANGLER_DATABASE_URL", &self.source.url)
             .env("STRANGLER_TARGET_URL", &self.target.url)
-            .spawn()
-            .await
     }
 
     /// What a command says as JSON.
@@ -68,9 +72,20 @@ impl Slice {
 
     /// One that looks only, and serves metrics.
     async fn looker(&self) -> Spawned {
-        let looker = self.spawn("status").await;
+        let looker = self.command("status").arg("--metrics").arg("127.0.0.1:0").spawn().await;
         eventually(PATIENCE, async || looker.log().contains("/metrics")).await;
         looker
+    }
+
+    /// The exit status of a command that tells the admin API at this address.
+    async fn tell(&self, words: &[&str], admin: &str) -> Option<i32> {
+        let mut command = strangler(&["db"]);
+        command.args(words).arg("--mapping").arg(self.mapping());
+        command.env("STRANGLER_DATABASE_URL", &self.source.url).env("STRANGLER_TARGET_URL", &self.target.url);
+        command.env("STRANGLER_ADMIN", admin).env("STRANGLER_TOKEN", "t");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        eprintln!("{words:?}: {}{}", said(&output.stdout), said(&output.stderr));
+        output.status.code()
     }
 
     async fn in_stage(&self, stage: &str) {
@@ -159,4 +174,84 @@ async fn a_slot_that_is_gone_is_measured_by_who_only_looks() {
     eventually(PATIENCE, async || sqlx::raw_sql(drop).execute(&source).await.is_ok()).await;
     assert!(measured("strangler_stream_slot_lost{slice=\"notes\",direction=\"forward\"} 1").await);
     assert!(looker.terminate(PATIENCE).await.success(), "{}", looker.log());
+}
+
+#[tokio::test]
+async fn the_console_is_told_of_streams_and_comparisons_without_rows_and_a_deaf_one_stops_nothing() {
+    let slice = Slice::new().await;
+    run(&slice.source, "create table note (id int primary key, text varchar(50)); insert into note values (1, 'a')")
+        .await;
+    let gateway = StubUpstream::start(|request: &RecordedRequest| {
+        let slice =
+            json!({"name": "notes", "owner": "legacy", "stage": "synced", "candidate": "own", "routes": ["note"]});
+        Answer::json(
+            200,
+            match request.path.as_str() {
+                "/api/v1/status" => status_with(3, &[1, 2]).to_string(),
+                "/api/v1/slices" => json!({"revision": 1, "slices": [slice]}).to_string(),
+                _ => "{}".to_owned(),
+            },
+        )
+    })
+    .await;
+    let admin = format!("http://{}", gateway.address());
+    let last = |about: &str| {
+        let path = format!("/api/v1/slices/notes/reports/{about}");
+        let requests = gateway.requests();
+        let of_it = requests.iter().rfind(|request| request.path == path && request.method == "PUT")?;
+        Some(serde_json::from_slice::<Value>(&of_it.body).unwrap())
+    };
+    let sync = slice.sync_telling(&admin).await;
+    eventually(PATIENCE, async || last("streams").is_some_and(|said| said["streams"][0]["stage"] == "streaming")).await;
+    run(&slice.target, "alter table shop.note add check (text <> 'poison')").await;
+    run(&slice.source, "insert into note values (3, 'poison')").await;
+    eventually(PATIENCE, async || last("streams").is_some_and(|said| said["quarantine"][0]["row_key"][0] == "3")).await;
+    let said = last("streams").unwrap();
+    assert!(said["running"] == true && said["streams"][0]["slot"]["held_bytes"].is_u64(), "{said}");
+    assert!(said["quarantine"][0].get("image").is_none(), "rows stay where they are: {said}");
+    assert_eq!(slice.tell(&["cutover", "notes", "--plan"], &admin).await, Some(1));
+    let plan = last("cutover").unwrap()["plan"].clone();
+    assert!(plan["obstacles"].to_string().contains("could not be applied"), "{plan}");
+    assert_eq!(slice.tell(&["verify", "notes", "--report"], &admin).await, Some(1), "a row is in quarantine");
+    let said = last("verify").unwrap()["last"].clone();
+    assert_eq!((&said["clean"], &said["differences"][0]["key"]), (&json!(false), &json!("{3}")), "{said}");
+    assert!(sync.terminate(PATIENCE).await.success(), "{}", sync.log());
+    assert_eq!(last("streams").unwrap()["running"], false);
+    assert_eq!(slice.tell(&["retire", "notes", "--gateway"], &admin).await, Some(1), "it was used just now");
+
+    // The console's own tests show it these; what they have must be what is said.
+    let shown: Value = serde_json::from_str(include_str!("../../gateway/tests/browser/reports.json")).unwrap();
+    for (about, shown) in shown.as_object().unwrap() {
+        has_all_of(&last(about).unwrap_or_else(|| panic!("nothing was said of {about}")), shown, about);
+    }
+
+    // Port 1 of loopback: nobody listens there.
+    let sync = slice.sync_telling("http://127.0.0.1:1").await;
+    eventually(PATIENCE, async || sync.log().contains("the console is not told")).await;
+    run(&slice.source, "insert into note values (5, 'e')").await;
+    eventually(PATIENCE, async || slice.rows().await == 2).await;
+    assert!(sync.terminate(PATIENCE).await.success(), "{}", sync.log());
+    assert_eq!(sync.log().matches("the console is not told").count(), 1, "{}", sync.log());
+}
+
+/// Whether each name in what is shown is in what was said, as far as neither is empty.
+fn has_all_of(said: &Value, shown: &Value, place: &str) {
+    match (said, shown) {
+        (Value::Object(said), Value::Object(shown)) => {
+            for (name, shown) in shown {
+                let place = format!("{place}.{name}");
+                has_all_of(said.get(name).unwrap_or_else(|| panic!("{place} is not said: {said:?}")), shown, &place);
+            }
+        }
+        (Value::Array(said), Value::Array(shown)) => {
+            if let (Some(said), Some(shown)) = (said.first(), shown.first()) {
+                has_all_of(said, shown, place);
+            }
+        }
+        (Value::Null, _) | (_, Value::Null) => {}
+        (said, shown) => {
+            let same = std::mem::discriminant(said) == std::mem::discriminant(shown);
+            assert!(same, "{place}: {said} is not of the kind of {shown}");
+        }
+    }
 }
