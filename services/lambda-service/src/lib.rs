@@ -101,7 +101,7 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     let flush_timeout = config.recorder.flush_timeout.get();
     let invoker = Arc::new(Invoker { store, pool, recorder, record_deadline: flush_timeout });
     let intake = events::start(&life, &invoker, &config.events, &config.cron, prepared);
-    Ok(api::router(Arc::new(Api {
+    let api = Api {
         invoker,
         dry_runs,
         code,
@@ -114,7 +114,8 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         max_event_retries: config.events.max_retries,
         max_event_payload_bytes: config.events.max_payload.bytes(),
         admin: Admin::new(&config.admin),
-    })))
+    };
+    Ok(api::router(Arc::new(api))?)
 }
 
 fn spawn_recorder(life: &Lifecycle, recorder: &Recorder, store: &Store) {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use standardwebhooks::Webhook;
 
-use crate::system::{Answer, ECHO, SOON, Setup, System};
+use crate::system::{Answer, ECHO, SOON, Setup, System, code};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -84,7 +84,7 @@ async fn a_completed_build_is_a_function_however_often_and_in_whatever_order_it_
     let name = system.get(&path(donor.parse().unwrap())).await.body["name"].as_str().unwrap().to_owned();
     let taken = completed(FunctionId::generate(), &name, 1, &code_key);
     let refused = tell(&system, &taken).await;
-    assert_eq!((refused.status, refused.body["error"].as_str()), (409, Some("function_exists")));
+    assert_eq!((refused.status, code(&refused.body)), (409, Some("function_exists")));
     assert_eq!(system.get(&path(taken.function_id)).await.status, 404);
 }
 

@@ -7,7 +7,7 @@ use dry_run::{HANDSHAKE_PATH, Key, Nonce, PROOF_HEADER, REQUEST_HEADER, RequestT
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::system::{ECHO, Setup, System};
+use crate::system::{DOCUMENT, ECHO, Setup, System, code};
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
 
@@ -43,7 +43,7 @@ struct Shown {
 
 impl Shown {
     fn code(&self) -> (u16, &str) {
-        (self.status, self.body["error"].as_str().unwrap_or_default())
+        (self.status, code(&self.body).unwrap_or_default())
     }
 
     fn proves(&self, token: &RequestToken) -> bool {
@@ -53,14 +53,18 @@ impl Shown {
 
 /// Sends a request with these values of the header.
 async fn send(system: &System, method: Method, target: &str, body: &str, headers: &[&str]) -> Shown {
-    let mut request = reqwest::Client::new().request(method, system.service.url(target)).body(body.to_owned());
+    let client = reqwest::Client::new();
+    let mut request = client.request(method.clone(), system.service.url(target)).body(body.to_owned());
     for value in headers {
         request = request.header(REQUEST_HEADER, *value);
     }
     let answer = request.send().await.unwrap();
     let proof = answer.headers().get(PROOF_HEADER).map(|value| value.as_bytes().to_vec());
     let status = answer.status().as_u16();
-    Shown { status, body: serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default(), proof }
+    let content_type = answer.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+    let text = answer.text().await.unwrap();
+    DOCUMENT.check(method.as_str(), target, status, content_type.as_deref().unwrap_or_default(), &text);
+    Shown { status, body: serde_json::from_str(&text).unwrap_or_default(), proof }
 }
 
 async fn dry(system: &System, method: Method, target: &str, body: &str) -> (Shown, RequestToken) {

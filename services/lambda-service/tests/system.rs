@@ -1,12 +1,12 @@
 //! One service with a database, a bucket and a journal of its own.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::LazyLock, time::Duration};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tempfile::{NamedTempFile, TempDir};
-use testkit::process::Spawned;
+use testkit::{ApiDocument, process::Spawned};
 
 pub const SOON: Duration = Duration::from_secs(30);
 
@@ -14,6 +14,9 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub const ECHO: &str = "def handler(event, context):\n    return event\n";
 /// A Node function that gives back its event.
 pub const ECHO_NODE: &str = "function handler(event, context) { return event; }";
+
+/// What the service says of itself.
+pub static DOCUMENT: LazyLock<ApiDocument> = LazyLock::new(|| ApiDocument::new(include_str!("../openapi.json")));
 
 /// Settings that differ from the tests' usual ones.
 #[derive(Default)]
@@ -127,6 +130,12 @@ impl Setup {
     }
 }
 
+/// The code of a refusal, in the monolith's body or as the type of a problem.
+pub fn code(body: &Value) -> Option<&str> {
+    let of_problem = body["type"].as_str().and_then(|kind| kind.strip_prefix("/problems/"));
+    of_problem.or_else(|| body["error"].as_str())
+}
+
 impl System {
     pub async fn start() -> Self {
         Setup::default().start().await
@@ -143,7 +152,7 @@ impl System {
         path: &str,
         body: impl Into<reqwest::Body>,
     ) -> Result<Answer, reqwest::Error> {
-        Self::read(self.request(method, path).body(body).send().await?).await
+        Self::read(self.request(method, path).body(body)).await
     }
 
     /// A request to be completed, and sent with [`System::finish`].
@@ -152,13 +161,20 @@ impl System {
     }
 
     pub async fn finish(&self, request: reqwest::RequestBuilder) -> Answer {
-        Self::read(request.send().await.unwrap()).await.unwrap()
+        Self::read(request).await.unwrap()
     }
 
-    async fn read(answer: reqwest::Response) -> Result<Answer, reqwest::Error> {
+    /// Sends a request. Whatever is answered is what the service's OpenAPI document says.
+    async fn read(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
+        let (client, request) = request.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let answer = client.execute(request).await?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        let content_type = answer.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
         let text = answer.text().await?;
+        DOCUMENT.check(method.as_str(), &path, status, content_type.as_deref().unwrap_or_default(), &text);
         let body = serde_json::from_str(&text).unwrap_or(if text.is_empty() { Value::Null } else { text.into() });
         Ok(Answer { status, body, retry_after })
     }
@@ -204,7 +220,7 @@ impl System {
 
     pub async fn try_invoke_later(&self, id: &str, event: &Value) -> Result<Answer, reqwest::Error> {
         let request = self.request(Method::POST, &format!("/api/v1/functions/{id}/invoke"));
-        Self::read(request.header("x-invocation-type", "Event").body(event.to_string()).send().await?).await
+        Self::read(request.header("x-invocation-type", "Event").body(event.to_string())).await
     }
 
     /// Waits until so many events of a function have ended; the audit.

@@ -6,7 +6,7 @@ use axum::{
     Router,
     handler::Handler,
     http::header,
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 use serde_json::{Map, Value};
 
@@ -64,6 +64,12 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.with("put", path, put(handler))
     }
 
+    /// Adds `PATCH path`.
+    #[must_use]
+    pub fn patch<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
+        self.with("patch", path, patch(handler))
+    }
+
     /// Adds `DELETE path`.
     #[must_use]
     pub fn delete<H: Handler<T, S>, T: 'static>(self, path: &str, handler: H) -> Self {
@@ -108,7 +114,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 }
 
-/// OpenAPI knows no parameter that spans several parts of a path, and so no star.
+/// OpenAPI knows no parameter that spans several parts of a path, and so no star. Its documents may have fields of
+/// their own whose names start with `x-`; whether a parameter spans is one.
 fn as_documented(path: &str) -> String {
     path.replace("{*", "{")
 }
@@ -120,7 +127,11 @@ fn operations(document: &str) -> Result<BTreeSet<String>, DocumentError> {
     let none = || DocumentError::Unreadable("it has no paths".to_owned());
     let paths: &Map<String, Value> = document["paths"].as_object().ok_or_else(none)?;
     let of = |(path, item): (&String, &Value)| {
-        let methods = item.as_object().into_iter().flat_map(Map::keys).filter(|key| *key != "parameters");
+        let methods = item
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .filter(|key| *key != "parameters" && !key.starts_with("x-"));
         methods.map(|method| format!("{method} {path}")).collect::<Vec<_>>()
     };
     Ok(paths.iter().flat_map(of).collect())
@@ -131,7 +142,7 @@ mod tests {
     use super::*;
 
     const DOCUMENT: &str = r#"{"paths": {
-        "/things/{id}": {"parameters": [], "get": {}, "delete": {}}, "/livez": {"get": {}}, "/readyz": {"get": {}},
+        "/things/{id}": {"parameters": [], "x-rest-of-path": true, "get": {}, "delete": {}}, "/livez": {"get": {}}, "/readyz": {"get": {}},
         "/health": {"get": {}}, "/metrics": {"get": {}}, "/openapi.json": {"get": {}}
     }}"#;
 

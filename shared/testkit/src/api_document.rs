@@ -32,7 +32,8 @@ impl ApiDocument {
     }
 
     fn checked(&self, method: &str, path: &str, status: u16, content_type: &str, body: &str) -> Result<(), String> {
-        let operation = self.paths().find(|(template, item)| is_of(template, path) && item.get(method).is_some());
+        let operation =
+            self.paths().find(|(template, item)| is_of(template, path, spans(item)) && item.get(method).is_some());
         let Some((_, item)) = operation else {
             return if matches!(status, 404 | 405) { Ok(()) } else { Err("the document has no such route".to_owned()) };
         };
@@ -51,21 +52,27 @@ impl ApiDocument {
         JsonSchema::of(&self.document).check(&schema["schema"], &body)
     }
 
-    /// Templates with the fewest parameters first: `/things/new` is rather that than `/things/{id}`.
+    /// Templates with the fewest parameters first: `/things/new` is rather that than `/things/{id}`. Last are those
+    /// whose last parameter may be several parts of a path, for which OpenAPI has no word: `x-rest-of-path`.
     fn paths(&self) -> impl Iterator<Item = (&String, &Value)> {
         let paths = self.document["paths"].as_object().map(Map::iter).into_iter().flatten();
         let mut paths: Vec<_> = paths.collect();
-        paths.sort_by_key(|(template, _)| template.matches('{').count());
+        paths.sort_by_key(|(template, item)| (spans(item), template.matches('{').count()));
         paths.into_iter()
     }
 }
 
-fn is_of(template: &str, path: &str) -> bool {
+fn spans(item: &Value) -> bool {
+    item["x-rest-of-path"] == true
+}
+
+fn is_of(template: &str, path: &str, spans: bool) -> bool {
     let path = path.split('?').next().unwrap_or_default();
     let (mut said, mut given) = (template.split('/'), path.split('/'));
     loop {
         match (said.next(), given.next()) {
             (None, None) => return true,
+            (None, Some(_)) => return spans,
             (Some(said), Some(given)) if said == given || (said.starts_with('{') && !given.is_empty()) => {}
             _ => return false,
         }
@@ -83,7 +90,9 @@ mod tests {
                 "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
                 "503": {"content": {"text/plain": {"schema": {"type": "string"}}}}
             }}},
-            "/things/new": {"get": {"responses": {"200": {}}}}
+            "/things/new": {"get": {"responses": {"200": {}}}},
+            "/files/{path}": {"x-rest-of-path": true, "get": {"responses": {"204": {}}}},
+            "/files/of/{id}": {"get": {"responses": {"200": {}}}}
         },
         "components": {"schemas": {"Thing": {
             "type": "object", "required": ["id"], "additionalProperties": false,
@@ -102,10 +111,14 @@ mod tests {
         assert!(is_right("/things/7", 503, "text/plain", "later"));
         assert!(is_right("/things/new", 200, "", ""));
         assert!(is_right("/things", 204, "", ""));
+        assert!(is_right("/files/a", 204, "", ""));
+        assert!(is_right("/files/a/b/c", 204, "", ""));
+        assert!(is_right("/files/of/b", 200, "", ""));
         assert!(is_right("/elsewhere", 404, "", ""));
         for (path, status, content_type, body) in [
             ("/elsewhere", 200, "", ""),
             ("/things", 200, "", ""),
+            ("/files/", 204, "", ""),
             ("/things", 204, "application/json", "{}"),
             ("/things/7", 404, "", ""),
             ("/things/7", 200, "text/plain", thing),

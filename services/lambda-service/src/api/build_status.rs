@@ -14,8 +14,10 @@ use axum::{
     body::Bytes,
     extract::{Path, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
 };
 use domain::{BuildEvent, BuildReport, BuildState, contract::ContractError};
+use service::Problem;
 use standardwebhooks::{HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
 use super::{
@@ -36,13 +38,15 @@ pub async fn receive<E: Executor>(
     Path(job_id): Path<String>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Response, Refusal> {
     let body = refusal::body(body, api.body_limit_bytes)?;
     let Some(builds) = &api.builds else {
         return Err(ContractError::NotFound(job_id).into());
     };
     if !is_signed(builds, &body, &headers) {
-        return Ok(StatusCode::UNAUTHORIZED);
+        let detail = "the message is not signed by the build service, or not in these minutes";
+        let refused = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail);
+        return Ok(refused.into_response());
     }
     let event: BuildEvent = serde_json::from_slice(&body)
         .map_err(|error| ContractError::InvalidRequest(format!("the body is not an event of a build: {error}")))?;
@@ -54,7 +58,7 @@ pub async fn receive<E: Executor>(
         BuildState::Failed | BuildState::Cancelled if event.data.version == FIRST => withdraw(&api, event.data).await?,
         _ => {}
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Of any later one, the function is what an earlier one made of it.

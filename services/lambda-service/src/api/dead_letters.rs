@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
 use domain::{DeadLetterId, Event, contract::DeadLetterItem};
 use serde_json::{Value, json};
 
-use super::{Api, page::PageQuery, text_refusal::TextRefusal};
+use super::{
+    Api,
+    page::{self, PageQuery},
+    text_refusal::TextRefusal,
+};
 use crate::{
     executor::Executor,
     store::{BuriedEvent, RawEvent, Retried, StoreError},
@@ -19,9 +23,9 @@ use crate::{
 /// `null` when there are none.
 pub async fn list<E: Executor>(
     State(api): State<Arc<Api<E>>>,
-    Query(page): Query<PageQuery>,
+    page: Result<Query<PageQuery>, QueryRejection>,
 ) -> Result<Json<Option<Vec<DeadLetterItem>>>, TextRefusal> {
-    let letters = api.invoker.store.dead_letters(page.into()).await;
+    let letters = api.invoker.store.dead_letters(page::of(page)).await;
     let letters = letters.map_err(|error| TextRefusal::store(&error, "the dead letters could not be listed"))?;
     Ok(Json(Some(letters).filter(|letters| !letters.is_empty())))
 }

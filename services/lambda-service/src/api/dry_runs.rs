@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Extension, Json,
     body::{Body, Bytes},
     extract::{FromRequest as _, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
@@ -17,7 +17,7 @@ use axum::{
 use dry_run::{HANDSHAKE_PATH, PROOF_HEADER, Proof, REQUEST_HEADER, Refusal, SignedRequest, Verified, Verifier};
 use serde_json::json;
 
-use super::{Api, refusal};
+use super::{Api, problems::Said, refusal};
 use crate::{executor::Executor, metrics};
 
 /// The routes that can run dry; all of them invoke a function. What only reads has no effect to leave out.
@@ -90,7 +90,8 @@ fn refused_unverified(refusal: Refusal) -> Response {
 
 fn refused(status: StatusCode, code: &'static str, message: &str) -> Response {
     metrics::dry_run(code);
-    (status, Json(json!({ "error": code, "message": message }))).into_response()
+    let said = Said { code, text: message.to_owned() };
+    (status, Extension(said), Json(json!({ "error": code, "message": message }))).into_response()
 }
 
 fn with_proof(mut answer: Response, proof: &Proof) -> Response {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::BytesRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -93,8 +96,9 @@ pub struct Filter {
 /// `GET /functions`: an array; with `?id=`, that function.
 pub async fn array_or_one<E: Executor>(
     State(api): State<Arc<Api<E>>>,
-    Query(filter): Query<Filter>,
+    filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Response, Refusal> {
+    let Query(filter) = filter.map_err(|error| ContractError::InvalidRequest(error.body_text()))?;
     if let Some(id) = filter.id {
         return one(&api, id).await.map(IntoResponse::into_response);
     }

@@ -1,7 +1,7 @@
 //! The HTTP side: thin handlers over the store, the code and the invoker.
 //!
 //! Two families of routes with the same answers: the `/api/v1` contract that the monolith serves
-//! too, and the shorter routes of the new contract.
+//! too, and the shorter routes of the new contract. The former refuse with its bodies, the latter with problems.
 
 mod admin;
 mod async_calls;
@@ -14,6 +14,7 @@ mod functions;
 mod invocations;
 mod only_here;
 mod page;
+mod problems;
 mod refusal;
 mod text_refusal;
 mod triggers;
@@ -21,12 +22,9 @@ mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router, middleware,
-    routing::{delete, get, post},
-};
+use axum::{Router, middleware};
 use domain::Runtime;
-use service::Admin;
+use service::{Admin, DocumentError, Routes};
 use standardwebhooks::Webhook;
 
 use crate::{
@@ -61,41 +59,57 @@ pub struct Api<E: Executor> {
     pub admin: Admin,
 }
 
+/// What they are, for clients; it is held to them.
+const DOCUMENT: &str = include_str!("../../openapi.json");
+
 /// The routes.
-pub fn router<E: Executor>(api: Arc<Api<E>>) -> Router {
+///
+/// # Errors
+/// When they are not those of the document.
+pub fn router<E: Executor>(api: Arc<Api<E>>) -> Result<Router, DocumentError> {
     let guard = middleware::from_fn_with_state(Arc::clone(&api), dry_runs::guard::<E>);
-    Router::new()
-        .route("/api/v1/functions", post(functions::create).get(functions::list))
-        .route("/api/v1/functions/{id}", get(functions::detail).put(functions::change).delete(functions::delete))
-        .route("/api/v1/functions/{id}/invoke", post(invocations::invoke))
-        .route("/api/v1/functions/{id}/executions", get(invocations::history))
-        .route("/functions", get(functions::array_or_one))
-        .route("/functions/{id}", get(functions::detail))
-        .route("/functions/{id}/invoke", post(invocations::invoke))
-        .route("/invoke", post(invocations::invoke_named))
-        .route("/webhooks/build-status/{job_id}", post(build_status::receive))
-        .route(dry_run::HANDSHAKE_PATH, post(dry_runs::handshake))
-        .route(only_here::PATH, get(only_here::list))
-        .route(flush::PATH, post(flush::flush))
-        .merge(event_routes())
-        .layer(guard)
-        .with_state(api)
+    let guarded = |routes: Routes<Arc<Api<E>>>| routes.layered(|router| router.layer(guard.clone()));
+    let new = guarded(new_routes()).layered(|router| router.layer(middleware::from_fn(problems::answer)));
+    Ok(guarded(routes_of_the_monolith()).merge(new).documented_by(DOCUMENT)?.with_state(api))
 }
 
-/// The routes of triggers, webhooks, events and dead letters, and those of operators.
-fn event_routes<E: Executor>() -> Router<Arc<Api<E>>> {
-    Router::new()
-        .route("/api/v1/functions/{id}/triggers/cron", post(triggers::create).get(triggers::list))
-        .route("/api/v1/triggers/cron/{id}", delete(triggers::delete))
-        .route("/api/v1/functions/{id}/webhooks", post(webhooks::create))
-        .route("/api/v1/webhooks/{id}", delete(webhooks::delete))
-        .route("/webhooks/{*path}", get(webhooks::receive).post(webhooks::receive))
-        .route("/api/v1/functions/{id}/events", get(events::list))
-        .route("/api/v1/dlq", get(dead_letters::list))
-        .route("/api/v1/dlq/{id}", delete(dead_letters::delete))
-        .route("/api/v1/dlq/{id}/retry", post(dead_letters::retry))
-        .route("/triggers/cron/{id}", get(triggers::show).patch(triggers::change))
-        .route("/admin/cron", get(admin::cron))
-        .route("/admin/events", get(admin::events))
-        .route("/admin/{what}/{verb}", post(admin::change))
+/// What the monolith answers too, with its error bodies.
+fn routes_of_the_monolith<E: Executor>() -> Routes<Arc<Api<E>>> {
+    Routes::default()
+        .post("/api/v1/functions", functions::create)
+        .get("/api/v1/functions", functions::list)
+        .get("/api/v1/functions/{id}", functions::detail)
+        .put("/api/v1/functions/{id}", functions::change)
+        .delete("/api/v1/functions/{id}", functions::delete)
+        .post("/api/v1/functions/{id}/invoke", invocations::invoke)
+        .get("/api/v1/functions/{id}/executions", invocations::history)
+        .post("/api/v1/functions/{id}/triggers/cron", triggers::create)
+        .get("/api/v1/functions/{id}/triggers/cron", triggers::list)
+        .delete("/api/v1/triggers/cron/{id}", triggers::delete)
+        .post("/api/v1/functions/{id}/webhooks", webhooks::create)
+        .delete("/api/v1/webhooks/{id}", webhooks::delete)
+        .get("/webhooks/{*path}", webhooks::receive)
+        .post("/webhooks/{*path}", webhooks::receive)
+        .get("/api/v1/functions/{id}/events", events::list)
+        .get("/api/v1/dlq", dead_letters::list)
+        .delete("/api/v1/dlq/{id}", dead_letters::delete)
+        .post("/api/v1/dlq/{id}/retry", dead_letters::retry)
+}
+
+/// What it never had.
+fn new_routes<E: Executor>() -> Routes<Arc<Api<E>>> {
+    Routes::default()
+        .get("/functions", functions::array_or_one)
+        .get("/functions/{id}", functions::detail)
+        .post("/functions/{id}/invoke", invocations::invoke)
+        .post("/invoke", invocations::invoke_named)
+        .post("/webhooks/build-status/{job_id}", build_status::receive)
+        .get("/triggers/cron/{id}", triggers::show)
+        .patch("/triggers/cron/{id}", triggers::change)
+        .get("/admin/cron", admin::cron)
+        .get("/admin/events", admin::events)
+        .post("/admin/{what}/{verb}", admin::change)
+        .post(dry_run::HANDSHAKE_PATH, dry_runs::handshake)
+        .get(only_here::PATH, only_here::list)
+        .post(flush::PATH, flush::flush)
 }

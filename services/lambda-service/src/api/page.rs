@@ -1,5 +1,6 @@
 //! `?limit&offset`.
 
+use axum::extract::{Query, rejection::QueryRejection};
 use serde::Deserialize;
 
 use crate::store::Page;
@@ -14,6 +15,11 @@ const MAX_LIMIT: i64 = 1000;
 pub struct PageQuery {
     limit: Option<String>,
     offset: Option<String>,
+}
+
+/// The page that a query asks for; one that cannot be read asks for none.
+pub fn of(query: Result<Query<PageQuery>, QueryRejection>) -> Page {
+    query.map(|Query(query)| query).unwrap_or_default().into()
 }
 
 impl From<PageQuery> for Page {

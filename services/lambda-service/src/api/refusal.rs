@@ -1,7 +1,7 @@
 //! From what went wrong inside to what a client sees: the one place that knows both.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::rejection::{BytesRejection, FailedToBufferBody},
     http::{StatusCode, header},
@@ -9,6 +9,7 @@ use axum::{
 };
 use domain::contract::ContractError;
 
+use super::problems::Said;
 use crate::{
     code::CodeError, events::IntakeError, executor::StartError, invocation::InvokeError, pool::AcquireError,
     recorder::RecordError, store::StoreError,
@@ -98,7 +99,8 @@ impl From<ContractError> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status()).expect("the contract's statuses are HTTP's");
-        let answer = (status, Json(self.0.body()));
+        let said = Said { code: self.0.code(), text: self.0.to_string() };
+        let answer = (status, Extension(said), Json(self.0.body()));
         match self.0 {
             ContractError::TooManyRequests(_) | ContractError::Unavailable => {
                 ([(header::RETRY_AFTER, RETRY_AFTER_S)], answer).into_response()

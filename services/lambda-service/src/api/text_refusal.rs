@@ -2,7 +2,7 @@
 //! from inside is logged here, once, and never answered.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::rejection::{BytesRejection, FailedToBufferBody},
     http::{StatusCode, header},
@@ -10,6 +10,7 @@ use axum::{
 };
 use domain::contract::{ContractError, TextError};
 
+use super::problems::{Said, usual_code};
 use crate::{events::IntakeError, store::StoreError};
 
 /// When a refused client may try again, in seconds.
@@ -60,7 +61,8 @@ impl TextRefusal {
 
 impl IntoResponse for TextRefusal {
     fn into_response(self) -> Response {
-        let answer = (self.status, Json(TextError { error: self.text }));
+        let said = Said { code: usual_code(self.status), text: self.text.clone() };
+        let answer = (self.status, Extension(said), Json(TextError { error: self.text }));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             return ([(header::RETRY_AFTER, RETRY_AFTER_S)], answer).into_response();
         }
