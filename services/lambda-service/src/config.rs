@@ -16,8 +16,8 @@ use standardwebhooks::{Webhook, WebhookError};
 use telemetry::TelemetryConfig;
 
 use crate::{
-    cron::CronConfig, dry_runs::DryRunConfig, events::EventsConfig, executor::ContainersConfig, pool, recorder,
-    webhooks::WebhooksConfig,
+    cache::CacheConfig, cron::CronConfig, dry_runs::DryRunConfig, events::EventsConfig, executor::ContainersConfig,
+    pool, recorder, webhooks::WebhooksConfig,
 };
 
 /// All of it.
@@ -30,6 +30,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where functions and executions are.
     pub database: DatabaseConfig,
+    /// How functions are kept between calls.
+    pub cache: CacheConfig,
     /// Where code is.
     pub objects: ObjectsConfig,
     /// Code in memory.
@@ -358,6 +360,7 @@ impl Validate for Config {
         report.nested("http", |report| self.http.validate(report));
         report.nested("telemetry", |report| self.telemetry.validate(report));
         report.nested("database", |report| self.database.validate(report));
+        report.nested("cache", |report| self.cache.validate(report));
         report.nested("objects", |report| self.objects.validate(report));
         report.nested("code.packages", |report| self.code.packages.validate(report));
         report.nested("runtimes", |report| self.runtimes.validate(report));
@@ -481,6 +484,10 @@ mod tests {
             url = "mysql://x"
             schema = "Robert'); DROP"
             max_connections = 0
+            [cache]
+            kind = "redis"
+            ttl = "0s"
+            redis.timeout = "0s"
             [pool]
             max_workers = 0
             idle_ttl = "0s"
@@ -508,6 +515,9 @@ mod tests {
             "database.url",
             "database.schema",
             "database.max_connections",
+            "cache.ttl",
+            "cache.redis.url",
+            "cache.redis.timeout",
             "pool.max_workers",
             "pool.idle_ttl",
             "pool.max_calls",

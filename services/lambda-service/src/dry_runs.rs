@@ -17,12 +17,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    cache::Functions,
     config::PoolConfig,
     executor::{Executor, StartError},
     invocation::{InvokeError, answer, did_not_load, invocation},
     metrics,
     pool::{AcquireError, Pool},
-    store::Store,
 };
 
 /// Whether and how dry runs are taken.
@@ -85,8 +85,8 @@ impl Validate for DryRunConfig {
 pub struct DryRuns<E: Executor> {
     /// Checks that whoever asks for one may.
     pub verifier: Verifier,
-    /// Where functions are.
-    pub store: Store,
+    /// Where functions are looked up.
+    pub functions: Arc<Functions>,
     /// Where dry runs run, and nothing else.
     pub pool: Pool<E>,
 }
@@ -97,7 +97,7 @@ impl<E: Executor> DryRuns<E> {
     /// # Errors
     /// When the function did not run.
     pub async fn invoke(&self, id: FunctionId, event: Bytes) -> Result<InvokeResponse, InvokeError> {
-        let function = Arc::new(self.store.function(id).await?.ok_or(InvokeError::NotFound)?);
+        let function = self.functions.find(id).await.map_err(InvokeError::Lookup)?.ok_or(InvokeError::NotFound)?;
         let execution = ExecutionId::generate();
         let outcome = match self.pool.acquire(&function).await {
             Ok(lease) => lease.invoke(&invocation(execution, &function, event)).await,

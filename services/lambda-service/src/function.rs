@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
 use domain::{FunctionId, RuntimeName, contract};
+use serde::{Deserialize, Serialize};
 
 /// A function as its row says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     /// Its id.
     pub id: FunctionId,

@@ -1,7 +1,6 @@
 //! One call, from the function's row to the answer.
 //!
-//! 1. The function is looked up as it is now, because the other side of the migration may have
-//!    changed it a moment ago.
+//! 1. The function is looked up as it is now, or was a moment ago: see `cache`.
 //! 2. Room for the history's row is taken, so that nothing runs that could not be recorded.
 //! 3. The pool gives a worker; the function runs.
 //! 4. The row is in the journal; then the answer leaves.
@@ -18,6 +17,7 @@ use sandbox::FunctionResult;
 use tokio::time::Instant;
 
 use crate::{
+    cache::Functions,
     executor::{Executor, Invocation, Outcome, StartError},
     function::Function,
     metrics,
@@ -34,7 +34,7 @@ pub enum InvokeError {
     NotFound,
     /// Its row could not be read.
     #[error("the function could not be looked up")]
-    Lookup(#[from] StoreError),
+    Lookup(#[source] Arc<StoreError>),
     /// No worker could be had.
     #[error("no worker for the function")]
     Worker(#[source] AcquireError),
@@ -45,9 +45,11 @@ pub enum InvokeError {
 
 /// Runs calls.
 pub struct Invoker<E: Executor> {
-    /// Where functions are.
+    /// Where everything is.
     pub store: Store,
     /// Where they run.
+    /// Where functions are looked up.
+    pub functions: Arc<Functions>,
     pub pool: Pool<E>,
     /// Where their executions go.
     pub recorder: Recorder,
@@ -61,7 +63,7 @@ impl<E: Executor> Invoker<E> {
     /// # Errors
     /// When it was not run or cannot be answered. A function that fails is an answer.
     pub async fn invoke(&self, id: FunctionId, event: Bytes) -> Result<InvokeResponse, InvokeError> {
-        let function = Arc::new(self.store.function(id).await?.ok_or(InvokeError::NotFound)?);
+        let function = self.functions.find(id).await.map_err(InvokeError::Lookup)?.ok_or(InvokeError::NotFound)?;
         let permit = self.recorder.permit().inspect_err(|_| metrics::refused("history_full"))?;
         let execution = ExecutionId::generate();
         tracing::Span::current().record("execution_id", tracing::field::display(execution));

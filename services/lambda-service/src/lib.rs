@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`api`] | routes, and the one match from errors to the contract |
+//! | [`cache`] | functions, kept for a moment between calls |
 //! | [`invocation`] | one call from lookup to answer |
 //! | [`events`] | calls that are accepted now and made later: intake, queue, worker |
 //! | [`cron`] | what is due becomes events |
@@ -20,6 +21,7 @@
 //! | [`dependencies`] | what must be there before the service is ready |
 
 pub mod api;
+pub mod cache;
 pub mod code;
 mod config;
 pub mod cron;
@@ -49,6 +51,7 @@ use service::{Admin, Lifecycle, ServiceConfig};
 
 use crate::{
     api::Api,
+    cache::Functions,
     code::CodeStore,
     cron::CronStart,
     dry_runs::DryRuns,
@@ -79,9 +82,15 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         Pool::new(purpose, executor, pool.limits(), pool.policies(), pool.queue_wait.get(), pool.idle_ttl.get())
     };
     let pool = new_pool(Purpose::Live, &config.pool);
+    let (functions, keeper) = Functions::new(&config.cache, store.clone(), !config.database.migrate)
+        .context("the address of `cache.redis` cannot be read")?;
+    if let Some(keeper) = keeper {
+        let stop = life.shutdown();
+        life.spawn("cache_link", async move { keeper.run(stop).await });
+    }
     let dry_runs = config.dry_run.verifier()?.map(|verifier| {
         let pool = new_pool(Purpose::DryRun, &config.dry_run.pool);
-        DryRuns { verifier, store: store.clone(), pool }
+        DryRuns { verifier, functions: Arc::clone(&functions), pool }
     });
 
     let builds = config.builds.webhook().context("`builds.secret` is none")?;
@@ -99,7 +108,7 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
     }
 
     let flush_timeout = config.recorder.flush_timeout.get();
-    let invoker = Arc::new(Invoker { store, pool, recorder, record_deadline: flush_timeout });
+    let invoker = Arc::new(Invoker { store, functions, pool, recorder, record_deadline: flush_timeout });
     let intake = events::start(&life, &invoker, &config.events, &config.cron, prepared);
     let api = Api {
         invoker,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod builds;
+mod cache;
 mod contract;
 mod cron;
 mod docker;

@@ -45,7 +45,7 @@ pub async fn accept<E: Executor>(
     if payload.len() as u64 > limit_bytes {
         return Err(ContractError::TooLarge { limit_bytes }.into());
     }
-    let found = api.invoker.store.function(function_id).await;
+    let found = api.invoker.functions.find(function_id).await;
     found.map_err(|error| Refusal::store(&error, ContractError::GetFailed))?.ok_or_else(unknown)?;
     let payload: Box<RawValue> = serde_json::from_slice(payload)
         .map_err(|error| ContractError::InvalidRequest(format!("the event is not JSON: {error}")))?;

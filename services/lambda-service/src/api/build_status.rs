@@ -64,7 +64,7 @@ pub async fn receive<E: Executor>(
 /// Of any later one, the function is what an earlier one made of it.
 async fn withdraw<E: Executor>(api: &Api<E>, report: BuildReport) -> Result<(), Refusal> {
     let (function_id, job_id) = (report.function_id, report.job_id);
-    let withdrawn = api.invoker.store.withdraw_function(function_id, job_id).await;
+    let withdrawn = api.invoker.functions.withdraw(function_id, job_id).await;
     if withdrawn.map_err(|error| Refusal::store(&error, ContractError::DeleteFailed))? {
         super::functions::stop_workers(api, function_id);
         tracing::info!(%function_id, %job_id, "function withdrawn: its build came to nothing");
@@ -92,7 +92,7 @@ async fn register<E: Executor>(api: &Api<E>, report: BuildReport) -> Result<(), 
         updated_at: built.created_at,
     };
     let registration = Registration { version: report.version, job_id: report.job_id };
-    let registered = api.invoker.store.register_function(&function, registration).await;
+    let registered = api.invoker.functions.register(&function, registration).await;
     match registered.map_err(|error| Refusal::store(&error, ContractError::CreateFailed))? {
         Registered::Now => {
             tracing::info!(

@@ -115,7 +115,7 @@ pub async fn delete<E: Executor>(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let Ok(function_id) = id.parse() else { return Err(ContractError::NotFound(id).into()) };
-    let deleted = api.invoker.store.delete_function(function_id).await;
+    let deleted = api.invoker.functions.delete(function_id).await;
     if !deleted.map_err(|error| Refusal::store(&error, ContractError::DeleteFailed))? {
         return Err(ContractError::NotFound(id).into());
     }
