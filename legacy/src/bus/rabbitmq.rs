@@ -89,7 +89,10 @@ impl EventBus for RabbitmqBus {
 async fn publish(publisher: &Publisher, exchange: &str, routing_key: &str, event: &Event) -> Result<(), PublishError> {
     let body = serde_json::to_vec(event).expect("an event is plain data");
     let (id, kind) = (event.id.to_string(), event.event_type.as_str());
-    publisher.publish(Message { exchange, routing_key, id: &id, kind, body: &body }).await.map_err(PublishError::Broker)
+    publisher
+        .publish(Message { exchange, routing_key, id: &id, kind, body: &body, trace: None })
+        .await
+        .map_err(PublishError::Broker)
 }
 
 /// What each delivery needs.

@@ -39,7 +39,7 @@ const RULES: &[Rule] = &[
     Rule { name: "function-package", may_use: &["domain", "layered-config", "sandbox"], because: "it reads and writes archives and knows no service" },
     Rule { name: "containers", may_use: &["layered-config"], because: "it asks Docker and knows no service" },
     Rule { name: "database", may_use: &["layered-config"], because: "it reaches a database and knows no service's tables" },
-    Rule { name: "messaging", may_use: &["layered-config", "service"], because: "it is a client and knows no message" },
+    Rule { name: "messaging", may_use: &["layered-config", "service", "telemetry"], because: "it is a client and knows no message" },
     Rule { name: "runtimes", may_use: &["domain", "layered-config"], because: "services list runtimes in their settings, and it knows no service" },
     Rule { name: "schedule", may_use: &["domain"], because: "it is pure: both sides must come to the same times" },
     Rule { name: "sandbox", may_use: &["domain", "layered-config"], because: "it runs code and knows no service" },

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{BuildFailure, BuildState, BuiltFunction, FunctionId, JobId, contract::FunctionSettings};
 use function_package::Digest;
 use layered_config::Secret;
+use telemetry::TraceContext;
 use uuid::Uuid;
 
 /// What a build is made of.
@@ -128,6 +129,8 @@ pub struct Lease {
     pub settings: FunctionSettings,
     /// What is to be built.
     pub package: Package,
+    /// Where in a trace it was asked for.
+    pub trace: Option<TraceContext>,
     /// How long the job had waited since it was asked for.
     pub waited: Duration,
 }

@@ -15,4 +15,5 @@ mod rabbitmq;
 mod readiness;
 mod submissions;
 mod system;
+mod traces;
 mod webhooks;

@@ -15,12 +15,13 @@ use dry_run::{Key, KeyProblem, Verifier};
 use layered_config::{HumanDuration, Report, Secret, Validate};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tracing::Instrument as _;
 
 use crate::{
     cache::Functions,
     config::PoolConfig,
     executor::{Executor, StartError},
-    invocation::{InvokeError, answer, did_not_load, invocation},
+    invocation::{InvokeError, answer, call_span, did_not_load, invocation},
     metrics,
     pool::{AcquireError, Pool},
 };
@@ -100,7 +101,7 @@ impl<E: Executor> DryRuns<E> {
         let function = self.functions.find(id).await.map_err(InvokeError::Lookup)?.ok_or(InvokeError::NotFound)?;
         let execution = ExecutionId::generate();
         let outcome = match self.pool.acquire(&function).await {
-            Ok(lease) => lease.invoke(&invocation(execution, &function, event)).await,
+            Ok(lease) => lease.invoke(&invocation(execution, &function, event)).instrument(call_span(&function)).await,
             Err(AcquireError::Start(StartError::Function { error, logs })) => did_not_load(error, logs),
             Err(error) => return Err(InvokeError::Worker(error)),
         };

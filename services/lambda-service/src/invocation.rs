@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use domain::{ExecutionId, ExecutionStatus, FunctionId, contract::InvokeResponse};
 use sandbox::FunctionResult;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     cache::Functions,
@@ -47,9 +48,9 @@ pub enum InvokeError {
 pub struct Invoker<E: Executor> {
     /// Where everything is.
     pub store: Store,
-    /// Where they run.
     /// Where functions are looked up.
     pub functions: Arc<Functions>,
+    /// Where they run.
     pub pool: Pool<E>,
     /// Where their executions go.
     pub recorder: Recorder,
@@ -81,7 +82,7 @@ impl<E: Executor> Invoker<E> {
             Ok(lease) => {
                 metrics::queued(asked.elapsed());
                 run.begin(&lease);
-                lease.invoke(&invocation(execution, &function, event)).await
+                lease.invoke(&invocation(execution, &function, event)).instrument(call_span(&function)).await
             }
             Err(AcquireError::Start(StartError::Function { error, logs })) => {
                 metrics::queued(asked.elapsed());
@@ -134,6 +135,11 @@ pub(crate) fn answer(execution: ExecutionId, outcome: Outcome) -> InvokeResponse
         memory_used_bytes: i64::try_from(outcome.memory_used_bytes).unwrap_or(i64::MAX),
         error,
     }
+}
+
+/// What a worker does for one call. Its event and what the function says are nobody else's business.
+pub(crate) fn call_span(function: &Function) -> Span {
+    tracing::info_span!("function", faas.name = function.name)
 }
 
 /// A call under way. Dropped before its end, it is recorded as cancelled, if it had begun to run.

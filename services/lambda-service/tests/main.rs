@@ -17,5 +17,6 @@ mod readiness;
 mod runtimes;
 mod shared_stage;
 mod system;
+mod traces;
 mod webhooks;
 mod workers;

@@ -6,12 +6,13 @@ use futures::StreamExt as _;
 use lapin::{
     message::Delivery,
     options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use service::{Backoff, ReadinessHandle};
+use telemetry::{TRACEPARENT, TraceContext};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use crate::Broker;
 
@@ -29,6 +30,15 @@ impl Received {
     #[must_use]
     pub fn id(&self) -> String {
         self.0.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Where in a trace it was published; none when its publisher did not say.
+    fn trace(&self) -> Option<TraceContext> {
+        match self.0.properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
+            AMQPValue::LongString(text) => TraceContext::parse(std::str::from_utf8(text.as_bytes()).ok()?),
+            AMQPValue::ShortString(text) => TraceContext::parse(text.as_str()),
+            _ => None,
+        }
     }
 
     /// What was published.
@@ -141,7 +151,16 @@ impl Consumer {
     {
         let redelivered = delivery.redelivered;
         let received = Received(delivery);
-        let span = tracing::info_span!("message", message.id = received.id(), redelivered);
+        let span = tracing::info_span!(
+            "message",
+            otel.kind = "consumer",
+            messaging.system = "rabbitmq",
+            messaging.destination.name = self.queue,
+            message.id = received.id(),
+            redelivered,
+            trace_id = field::Empty,
+        );
+        telemetry::place(&span, received.trace());
         let handling = handle(received);
         self.running.spawn(
             async move {

@@ -5,6 +5,9 @@
 //! - [`Publisher::publish`] returns once a queue holds the message.
 //! - [`Consumer::run`] hands messages over, a bounded number at a time, until it is stopped.
 //!
+//! A message carries the place in a trace of what it follows from, as W3C's `traceparent` among its headers, and its
+//! handler runs below that.
+//!
 //! Publishing and consuming each have a connection, because a broker that is short of memory stops reading from
 //! connections that publish, and must not stop the acknowledgements with them. A consumer has a channel of its
 //! own, because an error on a channel ends everything on it.

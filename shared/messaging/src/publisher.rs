@@ -5,8 +5,11 @@ use std::time::Duration;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::{AMQPValue, FieldTable},
 };
+use telemetry::{TRACEPARENT, TraceContext};
 use tokio::sync::Mutex;
+use tracing::{Instrument as _, field};
 
 use crate::Broker;
 
@@ -26,6 +29,8 @@ pub struct Message<'a> {
     pub kind: &'a str,
     /// JSON.
     pub body: &'a [u8],
+    /// The place in a trace of what it follows from, if that is not what runs now.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why a message was not accepted. It may or may not be in a queue: publish it again with the same id.
@@ -70,8 +75,21 @@ impl Publisher {
     /// # Errors
     /// See [`PublishError`].
     pub async fn publish(&self, message: Message<'_>) -> Result<(), PublishError> {
+        let span = tracing::info_span!(
+            "publish",
+            otel.kind = "producer",
+            messaging.system = "rabbitmq",
+            messaging.destination.name = message.exchange,
+            messaging.message.id = message.id,
+            trace_id = field::Empty,
+        );
+        let place = telemetry::place(&span, message.trace);
+        self.publish_in_time(message, place).instrument(span).await
+    }
+
+    async fn publish_in_time(&self, message: Message<'_>, place: TraceContext) -> Result<(), PublishError> {
         let limit = self.broker.publish_timeout();
-        match tokio::time::timeout(limit, self.publish_and_confirm(message)).await {
+        match tokio::time::timeout(limit, self.publish_and_confirm(message, place)).await {
             Ok(published) => published,
             Err(_) => {
                 // The connection may be dead without knowing it yet. A new one costs little.
@@ -83,12 +101,15 @@ impl Publisher {
         }
     }
 
-    async fn publish_and_confirm(&self, message: Message<'_>) -> Result<(), PublishError> {
+    async fn publish_and_confirm(&self, message: Message<'_>, place: TraceContext) -> Result<(), PublishError> {
+        let mut headers = FieldTable::default();
+        headers.insert(TRACEPARENT.into(), AMQPValue::LongString(place.to_string().into()));
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_delivery_mode(PERSISTENT)
             .with_message_id(message.id.into())
-            .with_type(message.kind.into());
+            .with_type(message.kind.into())
+            .with_headers(headers);
         // Mandatory: what no queue takes comes back instead of being confirmed and dropped.
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let channel = self.channel().await.map_err(PublishError::Away)?;

@@ -1,6 +1,9 @@
 //! What every request passes through, and the routes that every service has.
 
-use std::{sync::LazyLock, time::Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
@@ -17,11 +20,13 @@ use telemetry::{
     metrics::{self, names},
 };
 use tracing::{Instrument, Span, field};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{HttpConfig, Lifecycle, readiness::Readiness};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Routes that every service has.
+const OWN_PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
 static DURATION: LazyLock<HistogramVec> = LazyLock::new(|| {
     register_histogram_vec!(
@@ -90,11 +95,21 @@ async fn observe(mut request: Request, next: Next) -> Response {
     // Methods are few and known to the router: an unknown one matched no route.
     let method = if route == "unmatched" { "other" } else { method.as_str() };
     DURATION.with_label_values(&[method, &route, status.as_str()]).observe(elapsed.as_secs_f64());
-    span.in_scope(|| tracing::debug!(duration_us = elapsed.as_micros(), "answered"));
+    span.in_scope(|| said(&route, elapsed));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
+}
+
+/// One line a request, by which its trace leads to the log. What asks whether the service is well asks all the time.
+fn said(route: &str, elapsed: Duration) {
+    let duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    if OWN_PATHS.contains(&route) {
+        tracing::debug!(duration_us, "answered");
+    } else {
+        tracing::info!(duration_us, "answered");
+    }
 }
 
 /// The span of a request below the caller's, and its place in the trace.
@@ -108,22 +123,7 @@ fn request_span(traceparent: Option<&str>, method: &str, route: &str) -> (Span, 
         request_id = field::Empty,
         status = field::Empty,
     );
-    let caller = traceparent.and_then(TraceContext::parse);
-    if let Some(caller) = caller {
-        let parent = opentelemetry::trace::TraceContextExt::with_remote_span_context(
-            &opentelemetry::Context::new(),
-            caller.to_span_context(),
-        );
-        // Refused only where no export is set up, and then there is no parent to have.
-        let _ = span.set_parent(parent);
-    }
-    let exported = opentelemetry::trace::TraceContextExt::span(&span.context()).span_context().clone();
-    let trace = match (exported.is_valid(), caller) {
-        (true, _) => TraceContext::from(&exported),
-        (false, Some(caller)) => caller.child(),
-        (false, None) => TraceContext::generate(),
-    };
-    span.record("trace_id", field::display(trace.trace_id()));
+    let trace = telemetry::place(&span, traceparent.and_then(TraceContext::parse));
     (span, trace)
 }
 

@@ -51,7 +51,7 @@ impl Lifecycle {
                 shutdown.cancel();
             }
         };
-        self.tasks.spawn(guarded.instrument(tracing::info_span!("task", task = name)));
+        self.tasks.spawn(guarded.instrument(tracing::info_span!(telemetry::BACKGROUND_SPAN, task = name)));
     }
 
     /// Runs `hook` after the last request was answered and before the process ends, within the

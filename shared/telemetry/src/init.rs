@@ -3,9 +3,13 @@
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{LogFormat, TelemetryConfig, json_lines::JsonLines};
+
+/// The span of a task that lives as long as its process. It is for logs: as part of a trace, it would make one trace
+/// of all that is done in it.
+pub const BACKGROUND_SPAN: &str = "task";
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +67,11 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Guard, In
         LogFormat::Text => lines.with_target(false).boxed(),
     };
     let provider = config.otlp_endpoint.as_deref().map(|endpoint| provider(service, endpoint, config)).transpose()?;
-    let traces = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
+    // Spans have their places in traces, and pass them on, also where none is exported.
+    let places = provider.clone().unwrap_or_else(|| SdkTracerProvider::builder().build());
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(places.tracer(service))
+        .with_filter(filter_fn(|metadata| !(metadata.is_span() && metadata.name() == BACKGROUND_SPAN)));
     tracing_subscriber::registry()
         .with(filter)
         .with(traces)

@@ -2,7 +2,7 @@
 //!
 //! The library's own JSON format keeps of an error only what it says of itself: `reading a function failed`,
 //! and not that the pool had timed out. Otherwise this is its shape with flattened fields: `timestamp`, `level`,
-//! the event's fields, `target`, and under `span` the fields of the span around it and its `name`.
+//! the event's fields, `target`, `trace_id`, and under `span` the fields of the span around it and its `name`.
 
 use std::{error::Error, fmt};
 
@@ -41,6 +41,9 @@ where
             event.record(&mut fields);
             fields.outcome?;
             map.serialize_entry("target", event.metadata().target())?;
+            if let Some(trace_id) = trace_id::<S, N>(ctx) {
+                map.serialize_entry("trace_id", &trace_id)?;
+            }
             if let Some(span) = event.parent().and_then(|id| ctx.span(id)).or_else(|| ctx.lookup_current()) {
                 let extensions = span.extensions();
                 let fields = extensions.get::<FormattedFields<N>>().map_or("", |fields| fields.as_str());
@@ -53,6 +56,21 @@ where
         writer.write_str(std::str::from_utf8(&line).map_err(|_| fmt::Error)?)?;
         writer.write_char('\n')
     }
+}
+
+/// That of the request or message that is worked on: a field of one of the spans around the event, and not always of
+/// the nearest. It is 32 digits, as `telemetry::place` wrote it.
+fn trace_id<S, N>(ctx: &FmtContext<'_, S, N>) -> Option<String>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    ctx.event_scope()?.find_map(|span| {
+        let extensions = span.extensions();
+        let fields = extensions.get::<FormattedFields<N>>()?.fields.as_str();
+        let (_, from) = fields.split_once("\"trace_id\":\"")?;
+        from.split_once('"').map(|(trace_id, _)| trace_id.to_owned())
+    })
 }
 
 /// The span's fields, which are a JSON object already, with its name in it.
@@ -188,13 +206,19 @@ mod tests {
     fn fields_of_the_span_are_kept_apart_from_the_events() {
         let lines = written(|| {
             tracing::info_span!("request", trace_id = "abc").in_scope(|| tracing::info!(ratio = 0.5, "in"));
+            let request = tracing::info_span!("request", trace_id = tracing::field::Empty);
+            request.record("trace_id", tracing::field::display("def"));
+            let inner = request.in_scope(|| tracing::info_span!("inner", n = 1));
+            inner.in_scope(|| tracing::info!("deeper"));
             tracing::info_span!("bare").in_scope(|| tracing::info!(debugged = ?[1], "also in"));
             tracing::info!(late = true, below = -1_i64);
         });
         let target = "telemetry::json_lines::tests";
         let expected = [
-            json!({"level": "INFO", "message": "in", "ratio": 0.5, "target": target,
+            json!({"level": "INFO", "message": "in", "ratio": 0.5, "target": target, "trace_id": "abc",
                    "span": {"trace_id": "abc", "name": "request"}}),
+            json!({"level": "INFO", "message": "deeper", "target": target, "trace_id": "def",
+                   "span": {"n": 1, "name": "inner"}}),
             json!({"level": "INFO", "message": "also in", "debugged": "[1]", "target": target,
                    "span": {"name": "bare"}}),
             json!({"level": "INFO", "late": true, "below": -1, "target": target}),

@@ -2,7 +2,8 @@
 //!
 //! - [`init`] sets up `tracing`: one JSON object a line (or text for people) on standard error,
 //!   and OpenTelemetry export over OTLP/HTTP when an endpoint is configured.
-//! - [`TraceContext`] is the W3C `traceparent` header, with or without OpenTelemetry.
+//! - [`TraceContext`] is the W3C `traceparent` header, with or without export; [`place`] and [`current`] bring it
+//!   from one process to the next, over HTTP and over a queue.
 //! - [`metrics`] is the process's Prometheus registry as text, with [`Exemplars`] for whoever reads OpenMetrics.
 
 mod config;
@@ -11,9 +12,11 @@ mod init;
 mod json_lines;
 pub mod metrics;
 mod openmetrics;
+mod propagation;
 mod trace_context;
 
 pub use config::{LogFormat, TelemetryConfig};
 pub use exemplars::Exemplars;
-pub use init::{Guard, InitError, init};
+pub use init::{BACKGROUND_SPAN, Guard, InitError, init};
+pub use propagation::{current, place};
 pub use trace_context::{TRACEPARENT, TraceContext};

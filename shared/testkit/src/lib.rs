@@ -6,6 +6,7 @@
 //! - [`PrivatePostgres`], [`PrivateRabbitMq`], [`PrivateRedis`], [`PrivateS3`]: a server of the test's own, to stop, kill, pause and restart.
 //! - [`ChaosProxy`]: TCP that refuses, stalls, crawls or breaks on demand.
 //! - [`StubUpstream`]: an HTTP server that answers by script and records what it was asked.
+//! - [`TraceReceiver`]: a collector of traces, over OTLP.
 //! - [`process::Spawned`]: a service's binary, with its readiness, signals and exit status.
 //! - [`TestDocker`]: a Docker daemon of the test's own, where there can be one.
 //! - [`ApiDocument`]: an OpenAPI document to which answers are held.
@@ -28,6 +29,7 @@ pub mod process;
 mod redis;
 pub mod servers;
 mod stub_upstream;
+mod trace_receiver;
 mod vhost;
 
 pub use api_document::ApiDocument;
@@ -42,6 +44,7 @@ pub use local_servers::Signal;
 pub use machine::machine;
 pub use redis::PrivateRedis;
 pub use stub_upstream::{Answer, RecordedRequest, StubUpstream};
+pub use trace_receiver::{ReceivedSpan, TraceReceiver, ancestry};
 pub use vhost::{PrivateRabbitMq, TestVhost, rabbitmq};
 
 /// A name that no other test, process or run has: lower case letters, digits and `_` after `prefix`.

@@ -11,7 +11,6 @@ use service::{Backoff, ReadinessHandle};
 use sqlx::postgres::PgListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::JobQueue;
 use crate::{
@@ -38,8 +37,8 @@ impl DatabaseQueue {
     async fn take(&self, worker: &Arc<Worker>, running: &mut JoinSet<()>) -> Result<bool, StoreError> {
         while running.len() < self.concurrency {
             let Some(lease) = worker.take_any().await? else { return Ok(true) };
-            let (worker, span) = (Arc::clone(worker), tracing::info_span!("build", job_id = %lease.job_id));
-            running.spawn(async move { worker.build(lease).await }.instrument(span));
+            let worker = Arc::clone(worker);
+            running.spawn(async move { worker.build(lease).await });
         }
         Ok(false)
     }

@@ -21,6 +21,7 @@ use messaging::{
 };
 use serde::{Deserialize, Serialize};
 use service::{Backoff, ReadinessHandle, retry};
+use telemetry::TraceContext;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -163,10 +164,10 @@ impl Relay {
     /// Publishes a batch. Two masters may publish the same job: the lease decides.
     async fn relay(&self) -> anyhow::Result<usize> {
         let waiting = self.store.unpublished(RELAY_BATCH).await?;
-        let published = futures::future::join_all(waiting.iter().map(|id| self.publish(*id))).await;
+        let published = futures::future::join_all(waiting.iter().map(|(id, trace)| self.publish(*id, *trace))).await;
         let mut confirmed = Vec::new();
         let mut failure = None;
-        for (id, outcome) in waiting.into_iter().zip(published) {
+        for ((id, _), outcome) in waiting.into_iter().zip(published) {
             match outcome {
                 Ok(()) => confirmed.push(id),
                 Err(error) => failure = Some(error),
@@ -179,10 +180,11 @@ impl Relay {
         }
     }
 
-    async fn publish(&self, job_id: JobId) -> Result<(), PublishError> {
+    async fn publish(&self, job_id: JobId, trace: Option<TraceContext>) -> Result<(), PublishError> {
         let body = serde_json::to_vec(&Announcement { job_id }).expect("an id is plain data");
         let id = job_id.to_string();
-        let message = Message { exchange: TO_QUEUE, routing_key: &self.queue, id: &id, kind: "build-job", body: &body };
+        let (routing_key, kind) = (&*self.queue, "build-job");
+        let message = Message { exchange: TO_QUEUE, routing_key, id: &id, kind, body: &body, trace };
         self.publisher.publish(message).await
     }
 }

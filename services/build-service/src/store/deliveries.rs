@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{BuildEvent, BuildReport, BuildState, BuiltFunction, DeliveryId, JobId};
 use layered_config::Secret;
 use sqlx::postgres::PgRow;
+use telemetry::TraceContext;
 use uuid::Uuid;
 
 use super::{
@@ -37,6 +38,8 @@ pub struct DueDelivery {
     pub function: BuiltFunction,
     /// What it is made of, which says where its artifact is.
     pub kind: Kind,
+    /// Where in a trace the job was asked for.
+    pub trace: Option<TraceContext>,
 }
 
 /// What came of an attempt.
@@ -241,6 +244,7 @@ fn due_delivery(row: &PgRow) -> Result<DueDelivery, StoreError> {
         event: BuildEvent::new(get(row, "at")?, report),
         function: built_function(settings, job.created_at, job.warm),
         kind: rows::kind(row)?,
+        trace: rows::trace(row)?,
     })
 }
 

@@ -265,8 +265,8 @@ pub(super) async fn insert_job(
     let NewJob { id, settings, package, webhook, warm } = job;
     sqlx::query(
         "INSERT INTO build_jobs (id, function_id, version, kind, name, runtime, handler, timeout_seconds, memory_mb, \
-         environment, webhook_url, webhook_secret, retry_of, warm, state, sequence) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'queued', 1)",
+         environment, webhook_url, webhook_secret, retry_of, warm, traceparent, state, sequence) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'queued', 1)",
     )
     .bind(id.as_uuid())
     .bind(function_id)
@@ -282,6 +282,7 @@ pub(super) async fn insert_job(
     .bind(webhook.as_ref().and_then(|webhook| webhook.secret.as_ref()).map(|secret| secret.expose()))
     .bind(retry_of.map(JobId::as_uuid))
     .bind(warm)
+    .bind(telemetry::current().map(|place| place.to_string()))
     .execute(&mut *connection)
     .await?;
     sqlx::query(

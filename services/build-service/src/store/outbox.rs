@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::JobId;
+use telemetry::TraceContext;
 use uuid::Uuid;
 
 use super::{Store, StoreError, rows};
@@ -20,14 +21,20 @@ pub struct QueueState {
 }
 
 impl Store {
-    /// The oldest jobs of the outbox. They stay in it until [`Store::published`].
+    /// The oldest jobs of the outbox, each with the place in a trace where it was asked for. They stay in it until
+    /// [`Store::published`].
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn unpublished(&self, limit: i64) -> Result<Vec<JobId>, StoreError> {
-        let rows = sqlx::query("SELECT job_id FROM build_outbox ORDER BY id LIMIT $1").bind(limit);
-        let rows = rows.fetch_all(&self.pool).await?;
-        rows.iter().map(|row| Ok(JobId::from(rows::get::<Uuid>(row, "job_id")?))).collect()
+    pub async fn unpublished(&self, limit: i64) -> Result<Vec<(JobId, Option<TraceContext>)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT o.job_id, j.traceparent FROM build_outbox o JOIN build_jobs j ON j.id = o.job_id \
+             ORDER BY o.id LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| Ok((JobId::from(rows::get::<Uuid>(row, "job_id")?), rows::trace(row)?))).collect()
     }
 
     /// Takes jobs out of the outbox: the broker has them.

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use domain::{BuildFailure, FunctionId, JobId, contract::FunctionSettings};
 use layered_config::Secret;
 use sqlx::{Row, postgres::PgRow, types::Json};
+use telemetry::TraceContext;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -94,6 +95,11 @@ pub(super) fn package(row: &PgRow) -> Result<Package, StoreError> {
     })
 }
 
+/// Where in a trace a job was asked for.
+pub(super) fn trace(row: &PgRow) -> Result<Option<TraceContext>, StoreError> {
+    Ok(get::<Option<&str>>(row, "traceparent")?.and_then(TraceContext::parse))
+}
+
 /// A job that was just taken, joined with its package.
 pub(super) fn lease(row: &PgRow) -> Result<Lease, StoreError> {
     let created_at: DateTime<Utc> = get(row, "created_at")?;
@@ -104,6 +110,7 @@ pub(super) fn lease(row: &PgRow) -> Result<Lease, StoreError> {
         attempt: get(row, "attempt")?,
         settings: settings(row)?,
         package: package(row)?,
+        trace: trace(row)?,
         waited: (taken_at - created_at).to_std().unwrap_or(Duration::ZERO),
     })
 }

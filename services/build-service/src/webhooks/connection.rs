@@ -16,6 +16,8 @@ use reqwest::{
 };
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
+use telemetry::TRACEPARENT;
+
 use super::target::{Allowed, check_url, literal};
 use crate::{config::WebhooksConfig, store::DeliveryAttempt};
 
@@ -84,7 +86,11 @@ impl Connection {
         if let Some(address) = literal(&url).filter(|address| !self.allowed.address(*address)) {
             return Err(Forbidden(address.to_string()).to_string());
         }
-        let headers = signed(&message)?;
+        let mut headers = signed(&message)?;
+        if let Some(place) = telemetry::current() {
+            let value = HeaderValue::from_bytes(&place.to_header()).map_err(|error| error.to_string())?;
+            headers.insert(TRACEPARENT, value);
+        }
         let request = self.client.post(url).headers(headers).body(message.body.to_owned());
         let answer = request.send().await.map_err(|error| explain(&error))?;
         let status = answer.status().as_u16();

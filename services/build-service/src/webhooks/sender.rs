@@ -8,6 +8,7 @@ use layered_config::Secret;
 use service::Backoff;
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, field, info_span};
 
 use super::{
     connection::{Connection, Message},
@@ -93,7 +94,12 @@ impl Sender {
         let taken = due.len();
         for delivery in due {
             let sender = Arc::clone(self);
-            running.spawn(async move { sender.deliver(delivery).await });
+            let (delivery_id, job_id) = (delivery.id, delivery.event.data.job_id);
+            let span = info_span!(
+                "delivery", otel.kind = "client", %delivery_id, %job_id, trace_id = field::Empty
+            );
+            telemetry::place(&span, delivery.trace);
+            running.spawn(async move { sender.deliver(delivery).await }.instrument(span));
         }
         Ok(taken)
     }

@@ -17,6 +17,7 @@ use domain::{BuildFailure, JobId};
 use service::Backoff;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, field};
 use uuid::Uuid;
 
 use crate::{
@@ -91,6 +92,13 @@ impl Worker {
 
     /// Builds a job and says how it ended.
     pub async fn build(&self, lease: Lease) {
+        let span = tracing::info_span!("build", job_id = %lease.job_id, trace_id = field::Empty);
+        // A message has brought the place with it; a row has kept it.
+        telemetry::place(&span, lease.trace.filter(|_| telemetry::current().is_none()));
+        self.build_in_span(lease).instrument(span).await;
+    }
+
+    async fn build_in_span(&self, lease: Lease) {
         let begun = Instant::now();
         metrics::taken(lease.attempt, lease.waited);
         tracing::info!(attempt = lease.attempt, name = lease.settings.name, runtime = %lease.settings.runtime, "building");

@@ -13,7 +13,7 @@ use domain::{
 use serde_json::value::RawValue;
 
 use super::{Api, refusal::Refusal};
-use crate::executor::Executor;
+use crate::{events, executor::Executor};
 
 /// How a call is to be made: `RequestResponse`, or `Event`.
 const INVOCATION_TYPE: &str = "x-invocation-type";
@@ -54,6 +54,7 @@ pub async fn accept<E: Executor>(
     if let Some(id) = event_id(headers)? {
         event.id = id;
     }
+    events::note(&mut event);
     let event_id = event.id;
     api.intake.accept(&[event]).await.map_err(|error| Refusal::intake(&error))?;
     Ok((StatusCode::ACCEPTED, Json(EventAccepted { event_id })).into_response())

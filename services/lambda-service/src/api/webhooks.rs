@@ -18,6 +18,7 @@ use super::{
     text_refusal::{TextRefusal, text_body},
 };
 use crate::{
+    events,
     executor::Executor,
     store::{NewWebhook, StoreError},
     webhooks::{self, Received, Refused},
@@ -99,7 +100,7 @@ pub async fn receive<E: Executor>(
     let query = query.unwrap_or_default();
     let request =
         Received { method: &method, path: &path, query: &query, headers: &headers, body: &body, at: Utc::now() };
-    let event = api.receipt.event(&webhook, &request).map_err(|refused| {
+    let mut event = api.receipt.event(&webhook, &request).map_err(|refused| {
         webhooks::received(refused.outcome());
         let status = match refused {
             Refused::Unsigned(_) | Refused::NoSecret => StatusCode::UNAUTHORIZED,
@@ -107,6 +108,7 @@ pub async fn receive<E: Executor>(
         };
         TextRefusal::with(status, refused.to_string())
     })?;
+    events::note(&mut event);
     match api.intake.accept(&[event]).await {
         Ok(()) => {
             webhooks::received("received");

@@ -27,9 +27,11 @@ mod metrics;
 pub mod queue;
 mod retry;
 mod start;
+mod trace;
 mod worker;
 
 pub use config::{EventsConfig, QueueKind};
 pub use intake::{Intake, IntakeError};
 pub(crate) use start::start;
+pub(crate) use trace::note;
 pub use worker::{EventWorker, WorkerSettings};

@@ -8,8 +8,9 @@ use domain::{ExecutionStatus, contract::InvokeResponse};
 use service::{Backoff, retry};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, field};
 
-use super::{metrics, retry::RetryPolicy};
+use super::{metrics, retry::RetryPolicy, trace};
 use crate::{
     code::CodeError,
     executor::{Executor, StartError},
@@ -83,6 +84,16 @@ impl<E: Executor> EventWorker<E> {
     /// Works on an event until it has ended, was put back, or is another worker's. When `hurry` is cancelled, what
     /// runs is stopped and the event given back.
     pub async fn work(&self, taken: Taken, hurry: &CancellationToken) {
+        let span = tracing::info_span!(
+            "event", event_id = %taken.id, event_type = taken.event_type.as_str(), trace_id = field::Empty
+        );
+        // A message has brought the place with it; a row has kept it.
+        let noted = if telemetry::current().is_none() { trace::noted(&taken.body) } else { None };
+        telemetry::place(&span, noted);
+        self.work_in_span(taken, hurry).instrument(span).await;
+    }
+
+    async fn work_in_span(&self, taken: Taken, hurry: &CancellationToken) {
         tokio::select! {
             () = Box::pin(self.settle(&taken, hurry)) => {}
             () = self.until_lost(&taken) => {

@@ -20,7 +20,6 @@ pub use rabbitmq::{RabbitmqEvents, RabbitmqQueue, Relay};
 use service::ReadinessHandle;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::EventWorker;
 use crate::{executor::Executor, store::Taken};
@@ -57,8 +56,7 @@ struct Running {
 impl Running {
     fn start<E: Executor>(&mut self, taken: Taken, worker: &Arc<EventWorker<E>>, hurry: &CancellationToken) {
         let (worker, hurry, function) = (Arc::clone(worker), hurry.clone(), taken.function_id);
-        let span = tracing::info_span!("event", event_id = %taken.id, event_type = taken.event_type.as_str());
-        let task = self.tasks.spawn(async move { worker.work(taken, &hurry).await }.instrument(span));
+        let task = self.tasks.spawn(async move { worker.work(taken, &hurry).await });
         self.functions.insert(task.id(), function);
     }
 

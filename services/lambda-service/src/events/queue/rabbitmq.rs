@@ -26,11 +26,10 @@ use messaging::{
 use service::{Backoff, ReadinessHandle, retry};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::{EventQueue, EventWorker, Share};
 use crate::{
-    events::metrics,
+    events::{metrics, trace},
     executor::Executor,
     store::{RawEvent, Store, StoreError, Taken},
 };
@@ -126,10 +125,7 @@ async fn work_off<E: Executor>(
     let take = || take(worker, &event);
     match retry::<_, StoreError, _>("taking an event", Backoff::default(), stop, take).await {
         Some(Some(taken)) => match shares.take(taken.function_id) {
-            Some(_share) => {
-                let span = tracing::info_span!("event", event_id = %taken.id, event_type = taken.event_type.as_str());
-                worker.work(taken, hurry).instrument(span).await;
-            }
+            Some(_share) => worker.work(taken, hurry).await,
             None => put_back(worker, &taken).await,
         },
         Some(None) => tracing::debug!(event_id = %event.id, "the event is another worker's, or has ended"),
@@ -286,6 +282,7 @@ impl Relay {
     async fn publish(&self, id: EventId, event_type: EventType, body: &str) -> Result<(), PublishError> {
         let id = id.to_string();
         let (exchange, kind) = (self.exchange.as_str(), event_type.as_str());
-        self.publisher.publish(Message { exchange, routing_key: kind, id: &id, kind, body: body.as_bytes() }).await
+        let (trace, body) = (trace::noted(body), body.as_bytes());
+        self.publisher.publish(Message { exchange, routing_key: kind, id: &id, kind, body, trace }).await
     }
 }
