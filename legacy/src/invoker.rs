@@ -12,6 +12,7 @@ use sandbox::{Code, FunctionCode, FunctionResult, Invocation};
 use service::{Backoff, retry};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::{
     executor::{Executor, ExecutorConfig, ExecutorError, Job},
@@ -74,7 +75,8 @@ impl Invoker {
             .expect("the semaphore is never closed");
 
         let started_at = Utc::now();
-        let run = self.executor.run(&job).await?;
+        let call = tracing::info_span!("function", faas.name = function.name);
+        let run = self.executor.run(&job).instrument(call).await?;
         // The contract's defect: the function's limit stands in for a measurement.
         let memory_used_bytes = function.memory_mb.saturating_mul(BYTES_PER_MB);
         let duration_ms = i64::try_from(run.outcome.duration.as_millis()).unwrap_or(i64::MAX);

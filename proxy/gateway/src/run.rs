@@ -175,7 +175,8 @@ impl Parts {
         control.recall().register(prometheus::default_registry())?;
         let control = Arc::new(control);
         let judge = Judge::new(ramps.clone(), control.clone());
-        let shadow = Shadow::start(config, &control, &upstreams, judge, prometheus::default_registry())?;
+        let shadow =
+            Shadow::start(config, &control, &upstreams, judge, tracing.clone(), prometheus::default_registry())?;
         let open = AccessLog::open(&config.access_log, metrics.clone());
         let (access_log, writer) =
             open.map_err(|source| RunError::AccessLog { path: config.access_log.file.clone(), source })?;

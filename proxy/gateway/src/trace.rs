@@ -9,9 +9,13 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 use pingora::http::RequestHeader;
 use telemetry::{TRACEPARENT, TraceContext};
 
-use crate::{decision::RouteDecision, route_table::Route};
+use crate::{
+    decision::{RouteDecision, Side},
+    route_table::Route,
+};
 
-/// Makes the span of a request.
+/// Makes the spans of requests and of their copies.
+#[derive(Debug, Clone)]
 pub struct Tracing(Option<SdkTracer>);
 
 impl Tracing {
@@ -35,6 +39,26 @@ impl Tracing {
         let builder = tracer.span_builder("request").with_kind(SpanKind::Server);
         let span = tracer.build_with_context(builder, &parent);
         (TraceContext::from(span.span_context()), Some(Box::new(span)))
+    }
+
+    /// Starts the span of a copy, below that of the request that was served: beside what its upstream did.
+    pub(crate) fn begin_copy(&self, served: TraceContext) -> (TraceContext, Option<Box<Span>>) {
+        let Some(tracer) = &self.0 else { return (served.child(), None) };
+        let parent = Context::new().with_remote_span_context(served.to_span_context());
+        let span = tracer.build_with_context(tracer.span_builder("shadow").with_kind(SpanKind::Client), &parent);
+        (TraceContext::from(span.span_context()), Some(Box::new(span)))
+    }
+
+    /// Ends the span of a copy.
+    pub(crate) fn end_copy(&self, span: Option<Box<Span>>, route: &str, to: Side, status: Option<u16>) {
+        let Some(mut span) = span else { return };
+        span.set_attribute(KeyValue::new("gateway.route", route.to_owned()));
+        span.set_attribute(KeyValue::new("gateway.side", to.as_str()));
+        match status {
+            Some(status) => span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status))),
+            None => span.set_attribute(KeyValue::new("error.type", "no_answer")),
+        }
+        span.end();
     }
 
     /// Ends the span of a request.

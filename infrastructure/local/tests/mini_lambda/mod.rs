@@ -9,6 +9,7 @@
 //! - [`operator`]: the command line against a running gateway;
 //! - [`demonstration`]: the walk of `strangler demo`, with its planted defect;
 //! - [`shadow`]: copies to the candidate, and what of its answers is reported;
+//! - [`traces`]: from a mismatch to the spans and the log lines of both sides;
 //! - [`dashboards`]: every panel's query, answered by a real Prometheus;
 //! - [`load`]: weights, rollback and shutdown under traffic;
 //! - [`kill`]: SIGKILL of each part under traffic;
@@ -28,5 +29,6 @@ mod operator;
 mod rollout;
 mod shadow;
 pub mod site;
+mod traces;
 mod traffic;
 mod visibility;

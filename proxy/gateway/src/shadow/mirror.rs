@@ -64,9 +64,11 @@ impl Job {
         if let Some(shape) = &shape {
             shared.judge.copied(route.id, shape);
         }
-        let span = trace.child();
+        let (span, exported) = shared.tracing.begin_copy(trace);
         let to = route.upstream(other_side);
         let sent = copy.send(&shared, &route, to, span).await;
+        let status = sent.as_ref().ok().map(|other| other.head.status.as_u16());
+        shared.tracing.end_copy(exported, &route.name, other_side, status);
         route.rest(other_side).ended(copied.ticket, &sent, Instant::now());
         let other = match sent {
             Ok(other) => other,

@@ -58,6 +58,7 @@ use crate::{
     rollout::Weight,
     route_table::{RouteId, UpstreamId},
     run::RunError,
+    trace::Tracing,
     upstream::Upstreams,
 };
 use budget::Pool;
@@ -96,6 +97,7 @@ struct Shared {
     judge: Judge,
     control: Arc<Control>,
     mismatches: Mismatches,
+    tracing: Tracing,
     /// The share of copies that legacy is asked once more, from 0 to 1.
     noise_share: f64,
 }
@@ -134,6 +136,7 @@ impl Shadow {
         control: &Arc<Control>,
         upstreams: &Arc<Upstreams>,
         judge: Judge,
+        tracing: Tracing,
         registry: &Registry,
     ) -> Result<Option<Arc<Self>>, RunError> {
         let settings = shadowed_routes(&config.routes);
@@ -164,6 +167,7 @@ impl Shadow {
             judge,
             control: control.clone(),
             mismatches,
+            tracing,
             noise_share: config.shadow.noise_percent / 100.0,
         });
         let workers = Workers::start(config.shadow.threads, config.shadow.nice)?;
