@@ -2,6 +2,7 @@
 
 mod book;
 mod bookshop;
+mod images;
 mod lifecycle;
 mod mini_lambda;
 mod refusals;
