@@ -4,7 +4,7 @@
 //! the function, so the next call sees it. A change that nobody here hears of (by the monolith on the same tables, by
 //! a row that a migration applied, by another replica where each keeps its own, or by any replica while Redis does not
 //! hear it) is seen when what was kept is too old: at the latest `ttl` after what was kept was read from the database
-//! and stored, which takes [`LEASE`] at most. A function that is not there is never kept.
+//! and stored, which takes `LEASE` at most. A function that is not there is never kept.
 //!
 //! One reading of the database serves all calls of this process that ask at the same time. One that began before a
 //! function was forgotten is neither kept nor given to calls that came after that.

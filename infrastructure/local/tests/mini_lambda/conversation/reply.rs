@@ -38,6 +38,14 @@ impl Reply {
         Self::json(status, json!({"error": code, "message": TEXT}))
     }
 
+    /// The problem (RFC 9457) of a route that the monolith does not have.
+    pub fn problem(status: u16, code: &str, title: &str) -> Self {
+        let body = json!({
+            "type": format!("/problems/{code}"), "title": title, "status": status, "detail": TEXT,
+        });
+        Self { status, content_type: Some("application/problem+json".to_owned()), body }
+    }
+
     /// The error of a trigger, webhook, dead-letter or event route.
     pub fn text_refused(status: u16) -> Self {
         Self::json(status, json!({"error": TEXT}))

@@ -21,6 +21,14 @@ fn detail() -> Value {
     })
 }
 
+fn not_found() -> Reply {
+    Reply::problem(404, "function_not_found", "Function not found")
+}
+
+fn invalid() -> Reply {
+    Reply::problem(400, "invalid_request", "Invalid request")
+}
+
 fn functions() -> Case {
     Case::new("new routes: functions")
         .with_function("python3.11", ECHO)
@@ -29,7 +37,7 @@ fn functions() -> Case {
         .then(get("/functions").answers(Reply::json(200, json!([detail()]))))
         .then(delete("/api/v1/functions/{function}").answers(Reply::empty(204)))
         .then(get("/functions").answers(Reply::json(200, json!([]))))
-        .then(get("/functions/{function}").answers(Reply::refused(404, "function_not_found")))
+        .then(get("/functions/{function}").answers(not_found()))
 }
 
 fn invocations() -> Case {
@@ -47,13 +55,12 @@ fn invocations() -> Case {
 }
 
 fn refusals() -> Case {
-    let not_found = || Reply::refused(404, "function_not_found");
     Case::new("new routes: refusals")
         .then(get(&format!("/functions/{UNKNOWN}")).answers(not_found()))
         .then(get("/functions?id=nope").answers(not_found()))
         .then(post(&format!("/functions/{UNKNOWN}/invoke"), &json!({})).answers(not_found()))
         .then(post("/invoke", &json!({"function_id": UNKNOWN})).answers(not_found()))
-        .then(post("/invoke", &json!({"payload": {}})).answers(Reply::refused(400, "invalid_request")))
-        .then(post_text("/invoke", "").answers(Reply::refused(400, "invalid_request")))
-        .then(post_text("/invoke", "{").answers(Reply::refused(400, "invalid_request")))
+        .then(post("/invoke", &json!({"payload": {}})).answers(invalid()))
+        .then(post_text("/invoke", "").answers(invalid()))
+        .then(post_text("/invoke", "{").answers(invalid()))
 }
