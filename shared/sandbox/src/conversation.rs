@@ -65,14 +65,9 @@ where
     R: AsyncRead + Unpin,
     L: AsyncRead + Unpin,
 {
-    pub(crate) fn new(requests: W, answers: R, logs: L, limits: &Limits) -> Self {
+    pub(crate) fn new(requests: W, answers: R, logs: LogCapture<L>, limits: &Limits) -> Self {
         let output_limit_bytes = limits.output.as_usize();
-        Self {
-            requests,
-            answers: AnswerStream::new(answers, output_limit_bytes),
-            logs: LogCapture::new(logs, limits.logs.as_usize()),
-            output_limit_bytes,
-        }
+        Self { requests, answers: AnswerStream::new(answers, output_limit_bytes), logs, output_limit_bytes }
     }
 
     /// Has the function's code loaded. `gone` ends when the worker's process is known to have ended.
@@ -192,7 +187,9 @@ mod tests {
         let (requests, their_requests) = tokio::io::duplex(1 << 20);
         let (their_answers, answers) = tokio::io::duplex(1 << 20);
         let (their_logs, logs) = tokio::io::duplex(1 << 20);
-        let conversation = Conversation::new(requests, answers, logs, &Limits::default());
+        let limits = Limits::default();
+        let logs = LogCapture::new(logs, limits.logs.as_usize());
+        let conversation = Conversation::new(requests, answers, logs, &limits);
         (conversation, Puppet(their_requests, their_answers, their_logs))
     }
 

@@ -126,7 +126,7 @@ impl Doorway {
             () = tokio::time::sleep(timeout) => Some(io::Error::from(io::ErrorKind::TimedOut)),
         };
         let Some(failure) = failure else { return Ok(self.ends) };
-        let mut logs = LogCapture::new(self.ends.logs, 4096);
+        let mut logs = LogCapture::of_pipe(self.ends.logs, 4096);
         logs.read_what_is_there().await;
         let said = logs.take();
         let source = if said.is_empty() { failure } else { io::Error::other(said.trim().to_owned()) };

@@ -14,6 +14,7 @@ use crate::{
     Body, Doorway, FunctionCode, Limits, SandboxError, StartError, Worker,
     channel::Channel,
     conversation::Conversation,
+    log_capture::LogCapture,
     machine::cannot,
     mount::mount_inside,
     process_tree::open_pidfd,
@@ -66,7 +67,8 @@ impl<B: Body> Guest<B> {
     /// When it does not come through the doorway in time.
     pub async fn enter(body: B, doorway: Doorway, limits: &Limits, timeout: Duration) -> Result<Self, SandboxError> {
         let ends = doorway.entered(body.ended(), timeout).await?;
-        let frames = Conversation::new(ends.requests, ends.answers, ends.logs, limits);
+        let logs = LogCapture::of_pipe(ends.logs, limits.logs.as_usize());
+        let frames = Conversation::new(ends.requests, ends.answers, logs, limits);
         Ok(Self { body, channel: Channel::Frames(Box::new(frames)) })
     }
 

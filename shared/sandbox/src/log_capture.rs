@@ -1,8 +1,12 @@
 //! What a function prints: read all the time, kept up to a limit.
 
-use std::{io, pin::Pin, task::Poll};
+use std::{io, os::fd::AsFd as _, pin::Pin, task::Poll};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::unix::pipe,
+};
 
 const READ_BYTES: usize = 64 * 1024;
 /// What a pipe can hold (Linux: 64 KiB unless it was changed): what was written before an answer is
@@ -19,9 +23,24 @@ pub(crate) struct LogCapture<L> {
     kept: Vec<u8>,
     dropped_bytes: u64,
     limit_bytes: usize,
+    /// Whether bytes wait that a poll may not show yet.
+    has_more: fn(&L) -> bool,
+}
+
+impl LogCapture<pipe::Receiver> {
+    /// Of a pipe, which the kernel is asked about: tokio knows of bytes only when it has seen their event, and may
+    /// say that there are none when they have come before the answer that it just read.
+    pub(crate) fn of_pipe(stream: pipe::Receiver, limit_bytes: usize) -> Self {
+        let has_more = |stream: &pipe::Receiver| {
+            let mut asked = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+            poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        };
+        Self { has_more, ..Self::new(stream, limit_bytes) }
+    }
 }
 
 impl<L: AsyncRead + Unpin> LogCapture<L> {
+    /// Of a stream whose polls tell all that there is.
     pub(crate) fn new(stream: L, limit_bytes: usize) -> Self {
         Self {
             stream,
@@ -30,6 +49,7 @@ impl<L: AsyncRead + Unpin> LogCapture<L> {
             kept: Vec::new(),
             dropped_bytes: 0,
             limit_bytes,
+            has_more: |_| false,
         }
     }
 
@@ -49,11 +69,13 @@ impl<L: AsyncRead + Unpin> LogCapture<L> {
     /// Reads what is there now, and no more than a pipe can hold: a thread that goes on printing
     /// cannot keep an answer back.
     pub(crate) async fn read_what_is_there(&mut self) {
+        let mut total = 0;
         let drain = std::future::poll_fn(|context| {
-            let mut total = 0;
             while !self.ended && total < PIPE_CAPACITY_BYTES {
                 match self.poll_once(context) {
                     Poll::Ready(count) => total += count,
+                    // Their event is on its way, and wakes.
+                    Poll::Pending if (self.has_more)(&self.stream) => return Poll::Pending,
                     Poll::Pending => break,
                 }
             }
@@ -128,6 +150,21 @@ mod tests {
         assert_eq!(logs.take(), "early \u{e9}\n");
         worker.write_all(b"between calls").await.expect("there is room");
         assert_eq!(logs.discard_what_is_there().await, 13);
+        assert_eq!(logs.take(), "");
+    }
+
+    /// On one thread, which sees no event between the write and the read.
+    #[tokio::test]
+    async fn what_a_pipe_holds_is_read_before_its_event_is_seen() {
+        let (worker, host) = pipe::pipe().expect("two descriptors");
+        let mut logs = LogCapture::of_pipe(host, 100);
+        logs.read_what_is_there().await;
+        for _ in 0..100 {
+            nix::unistd::write(&worker, b"loading").expect("there is room");
+            assert_eq!(logs.discard_what_is_there().await, 7);
+        }
+        drop(worker);
+        logs.read_what_is_there().await;
         assert_eq!(logs.take(), "");
     }
 

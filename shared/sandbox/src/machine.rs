@@ -86,7 +86,9 @@ impl Machine {
         if is_announced && let Err(source) = wait_until_made(&mut ends).await {
             return Err(ends.why("start bwrap", source).await);
         }
-        let frames = Conversation::new(ends.requests, ends.answers, ends.logs, &self.config.limits);
+        let limits = &self.config.limits;
+        let logs = LogCapture::of_pipe(ends.logs, limits.logs.as_usize());
+        let frames = Conversation::new(ends.requests, ends.answers, logs, limits);
         Ok((tree, Channel::Frames(Box::new(frames))))
     }
 
@@ -200,7 +202,7 @@ struct ChildEnds {
 impl HostEnds {
     /// An error with what `bwrap` said of it.
     async fn why(self, operation: &'static str, source: io::Error) -> SandboxError {
-        let mut logs = LogCapture::new(self.logs, 4096);
+        let mut logs = LogCapture::of_pipe(self.logs, 4096);
         logs.read_what_is_there().await;
         let said = logs.take();
         let source = if said.is_empty() { source } else { io::Error::other(said.trim().to_owned()) };

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     FunctionCode, FunctionResult, Invocation, Limits, Outcome,
     conversation::{Answered, Broken, Conversation, LoadFailure},
+    log_capture::LogCapture,
     outcome::{says_out_of_memory, texts},
 };
 
@@ -48,7 +49,7 @@ where
     L: AsyncRead + Unpin,
 {
     let WorkerStreams { requests, answers, logs } = streams;
-    let mut conversation = Conversation::new(requests, answers, logs, limits);
+    let mut conversation = Conversation::new(requests, answers, LogCapture::new(logs, limits.logs.as_usize()), limits);
     let mut started = Instant::now();
     let answered = match conversation.load(function, start_timeout, std::future::pending()).await {
         Err(LoadFailure::Refused(error)) => Ok(Answered::failed(error)),

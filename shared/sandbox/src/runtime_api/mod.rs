@@ -79,7 +79,11 @@ impl RuntimeApi {
             output_limit_bytes: limits.output.as_usize(),
         });
         let server = tokio::spawn(server::serve(listener, Arc::clone(&counter)));
-        Self { counter, logs: LogCapture::new(logs, limits.logs.as_usize()), _server: AbortOnDropHandle::new(server) }
+        Self {
+            counter,
+            logs: LogCapture::of_pipe(logs, limits.logs.as_usize()),
+            _server: AbortOnDropHandle::new(server),
+        }
     }
 
     /// Waits until the runtime asks for its first invocation. `gone` ends when its process is known to have ended.
