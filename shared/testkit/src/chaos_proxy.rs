@@ -207,9 +207,10 @@ async fn relay(
             _ => BUFFER_BYTES,
         };
         let count = tokio::select! {
-            read = from.read(&mut buffer[..most]) => read?,
-            // The state may be worse now; look at it before anything is read.
+            // The state may be worse now: what comes after a change was told is never treated as before it.
+            biased;
             changed = network.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(()) },
+            read = from.read(&mut buffer[..most]) => read?,
         };
         match now {
             Network::Slow { bytes_per_second } => {
