@@ -423,13 +423,13 @@ impl Validate for BuildsConfig {
 
 impl Validate for PoolConfig {
     fn validate(&self, report: &mut Report) {
-        at_least_one(report, "max_workers", self.max_workers as u64);
-        at_least_one(report, "max_concurrency", self.max_concurrency as u64);
-        at_least_one(report, "max_starts", self.max_starts as u64);
-        at_least_one(report, "max_starts_per_function", self.max_starts_per_function as u64);
+        report.at_least_one("max_workers", self.max_workers as u64);
+        report.at_least_one("max_concurrency", self.max_concurrency as u64);
+        report.at_least_one("max_starts", self.max_starts as u64);
+        report.at_least_one("max_starts_per_function", self.max_starts_per_function as u64);
         self.validate_functions(report);
-        longer_than_zero(report, "queue_wait", self.queue_wait);
-        longer_than_zero(report, "idle_ttl", self.idle_ttl);
+        report.longer_than_zero("queue_wait", self.queue_wait);
+        report.longer_than_zero("idle_ttl", self.idle_ttl);
     }
 }
 
@@ -442,23 +442,11 @@ impl Validate for RecorderConfig {
                 "name a folder that survives a restart, such as \"/var/lib/lambda-service/journal\"",
             );
         }
-        at_least_one(report, "segment", self.segment.bytes());
-        at_least_one(report, "journal_max", self.journal_max.bytes());
-        at_least_one(report, "max_pending", self.max_pending as u64);
-        at_least_one(report, "batch_rows", self.batch_rows as u64);
-        longer_than_zero(report, "flush_timeout", self.flush_timeout);
-    }
-}
-
-fn at_least_one(report: &mut Report, key: &str, value: u64) {
-    if value == 0 {
-        report.problem(key, "it must be at least 1", "write a number above 0");
-    }
-}
-
-fn longer_than_zero(report: &mut Report, key: &str, duration: HumanDuration) {
-    if duration.get().is_zero() {
-        report.problem(key, "it must be longer than zero", "write a duration such as \"5s\"");
+        report.at_least_one("segment", self.segment.bytes());
+        report.at_least_one("journal_max", self.journal_max.bytes());
+        report.at_least_one("max_pending", self.max_pending as u64);
+        report.at_least_one("batch_rows", self.batch_rows as u64);
+        report.longer_than_zero("flush_timeout", self.flush_timeout);
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a component says about its own settings once they have been read.
 
-use crate::document::{Segment, parse_path};
+use crate::{
+    HumanDuration,
+    document::{Segment, parse_path},
+};
 
 /// The checks that types cannot make.
 pub trait Validate {
@@ -29,6 +32,20 @@ impl Report {
         let mut path = self.prefix.clone();
         path.extend(parse_path(key));
         self.entries.push(Entry { path, message: message.into(), fix: fix.into() });
+    }
+
+    /// Reports `key` when its number is 0.
+    pub fn at_least_one(&mut self, key: &str, value: u64) {
+        if value == 0 {
+            self.problem(key, "it must be at least 1", "write a number above 0");
+        }
+    }
+
+    /// Reports `key` when its duration is none.
+    pub fn longer_than_zero(&mut self, key: &str, duration: HumanDuration) {
+        if duration.get().is_zero() {
+            self.problem(key, "it must be longer than zero", "write a duration such as \"5s\"");
+        }
     }
 
     /// Runs the checks of a part, whose keys are below `key`.

@@ -120,17 +120,13 @@ impl Validate for DatabaseConfig {
                 "write a name such as \"lambda_service\"",
             );
         }
-        if self.max_connections == 0 {
-            report.problem("max_connections", "it must be at least 1", "write a number above 0");
-        }
+        report.at_least_one("max_connections", u64::from(self.max_connections));
         for (key, duration) in [
             ("acquire_timeout", self.acquire_timeout),
             ("statement_timeout", self.statement_timeout),
             ("probe_interval", self.probe_interval),
         ] {
-            if duration.get().is_zero() {
-                report.problem(key, "it must be longer than zero", "write a duration such as \"5s\"");
-            }
+            report.longer_than_zero(key, duration);
         }
     }
 }

@@ -59,6 +59,6 @@ impl Validate for ImagesConfig {
         if !(self.cpu_cores >= 0.01 && self.cpu_cores <= 1024.0) {
             report.problem("cpu_cores", "must be between 0.01 and 1024", "write 1.0");
         }
-        super::at_least_one(report, "max_size", self.max_size.bytes());
+        report.at_least_one("max_size", self.max_size.bytes());
     }
 }

@@ -244,8 +244,8 @@ impl Validate for Config {
         report.nested("objects", |report| self.objects.validate(report));
         report.nested("packages", |report| self.packages.validate(report));
         report.nested("runtimes", |report| self.runtimes.validate(report));
-        longer_than_zero(report, "creation.deadline", self.creation.deadline);
-        longer_than_zero(report, "idempotency_ttl", self.idempotency_ttl);
+        report.longer_than_zero("creation.deadline", self.creation.deadline);
+        report.longer_than_zero("idempotency_ttl", self.idempotency_ttl);
         report.nested("queue", |report| self.queue.validate(report));
         report.nested("worker", |report| self.worker.validate(report));
         if let Some(images) = &self.images {
@@ -259,15 +259,15 @@ impl Validate for Config {
 impl Validate for PackagesConfig {
     fn validate(&self, report: &mut Report) {
         report.nested("limits", |report| self.limits.validate(report));
-        at_least_one(report, "json_limit", self.json_limit.bytes());
-        at_least_one(report, "max_uploads", self.max_uploads as u64);
-        longer_than_zero(report, "upload_timeout", self.upload_timeout);
+        report.at_least_one("json_limit", self.json_limit.bytes());
+        report.at_least_one("max_uploads", self.max_uploads as u64);
+        report.longer_than_zero("upload_timeout", self.upload_timeout);
     }
 }
 
 impl Validate for QueueConfig {
     fn validate(&self, report: &mut Report) {
-        longer_than_zero(report, "announce_again", self.announce_again);
+        report.longer_than_zero("announce_again", self.announce_again);
         if self.kind == QueueKind::Rabbitmq {
             report.nested("rabbitmq", |report| self.rabbitmq.validate(report));
         }
@@ -276,25 +276,13 @@ impl Validate for QueueConfig {
 
 impl Validate for WorkerConfig {
     fn validate(&self, report: &mut Report) {
-        at_least_one(report, "concurrency", u64::from(self.concurrency));
-        at_least_one(report, "max_attempts", u64::try_from(self.max_attempts).unwrap_or(0));
+        report.at_least_one("concurrency", u64::from(self.concurrency));
+        report.at_least_one("max_attempts", u64::try_from(self.max_attempts).unwrap_or(0));
         if self.lease.get().as_millis() < 500 {
             report.problem("lease", "a worker could not say that it lives", "write at least \"500ms\"");
         }
-        longer_than_zero(report, "build_timeout", self.build_timeout);
-        longer_than_zero(report, "poll_interval", self.poll_interval);
-    }
-}
-
-fn at_least_one(report: &mut Report, key: &str, value: u64) {
-    if value == 0 {
-        report.problem(key, "it must be at least 1", "write a number above 0");
-    }
-}
-
-fn longer_than_zero(report: &mut Report, key: &str, duration: HumanDuration) {
-    if duration.get().is_zero() {
-        report.problem(key, "it must be longer than zero", "write a duration such as \"5s\"");
+        report.longer_than_zero("build_timeout", self.build_timeout);
+        report.longer_than_zero("poll_interval", self.poll_interval);
     }
 }
 

@@ -7,7 +7,6 @@ use layered_config::{ByteSize, HumanDuration, Report, Secret, Validate};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{at_least_one, longer_than_zero};
 use crate::{store::CLIENT, webhooks::Allowed};
 
 /// What Standard Webhooks demands of a secret, in bytes.
@@ -95,14 +94,14 @@ impl Validate for WebhooksConfig {
             ("max_age", self.max_age),
             ("poll_interval", self.poll_interval),
         ] {
-            longer_than_zero(report, key, duration);
+            report.longer_than_zero(key, duration);
         }
         if self.retry_most < self.retry_first {
             report.problem("retry_most", "it is shorter than retry_first", "write a longer duration");
         }
-        at_least_one(report, "response_limit", self.response_limit.bytes());
-        at_least_one(report, "max_attempts", u64::try_from(self.max_attempts).unwrap_or(0));
-        at_least_one(report, "concurrency", self.concurrency as u64);
+        report.at_least_one("response_limit", self.response_limit.bytes());
+        report.at_least_one("max_attempts", u64::try_from(self.max_attempts).unwrap_or(0));
+        report.at_least_one("concurrency", self.concurrency as u64);
         for (name, receiver) in &self.receivers {
             let key = format!("receivers.{name}");
             if name == CLIENT {

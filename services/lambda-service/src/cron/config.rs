@@ -87,10 +87,7 @@ impl Validate for CronConfig {
         if self.tolerance.get() > Duration::from_secs(24 * 60 * 60) {
             report.problem("tolerance", "a run that is a day late was missed", "write at most \"1day\"");
         }
-        for (key, number) in [("batch", self.batch), ("firings_kept_days", self.firings_kept_days)] {
-            if number == 0 {
-                report.problem(key, "it must be at least 1", "write a number above 0");
-            }
-        }
+        report.at_least_one("batch", u64::from(self.batch));
+        report.at_least_one("firings_kept_days", u64::from(self.firings_kept_days));
     }
 }

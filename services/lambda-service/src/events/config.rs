@@ -120,11 +120,8 @@ impl Validate for EventsConfig {
         if self.retry_most.get() < self.retry_first.get() {
             report.problem("retry_most", "it is shorter than `retry_first`", "write a longer duration");
         }
-        for (key, number) in [("max_deliveries", u64::from(self.max_deliveries)), ("capacity", self.capacity)] {
-            if number == 0 {
-                report.problem(key, "it must be at least 1", "write a number above 0");
-            }
-        }
+        report.at_least_one("max_deliveries", u64::from(self.max_deliveries));
+        report.at_least_one("capacity", self.capacity);
         if self.queue == QueueKind::Rabbitmq {
             report.nested("rabbitmq", |report| self.rabbitmq.validate(report));
             let is_name = !self.exchange.is_empty() && self.exchange.len() <= 200 && !self.exchange.starts_with("amq.");
