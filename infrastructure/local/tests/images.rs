@@ -3,19 +3,14 @@
 //! and say whether they are ready. How the programs are compiled in an image, and the real bases, are not tried.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output},
-    time::{Duration, Instant},
+    process::{Command, Output},
+    time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::{Pid, Uid},
-};
 use tempfile::TempDir;
-use testkit::eventually;
+use testkit::{TestDocker, eventually};
 
 const BASE: &str = "strangler-test-base";
 /// A loaded machine may be ten times slower than this needs.
@@ -29,77 +24,36 @@ const GATEWAY: [&str; 6] = [
     "GATEWAY__UPSTREAMS__BUILD__ADDRESS=127.0.0.1:1",
 ];
 
-/// A daemon of the test's own.
+/// A daemon, and a place for what images are built of.
 struct Daemon {
-    child: Child,
+    docker: TestDocker,
     folder: TempDir,
+    /// On each container, because the daemon may be somebody else's.
+    label: String,
 }
 
 impl Daemon {
     /// `Err` says why there is none.
     async fn start() -> Result<Self, String> {
-        if !Uid::effective().is_root() {
-            return Err("dockerd needs root".to_owned());
-        }
+        let docker = TestDocker::find().await?;
+        // Not /tmp, which may be memory.
         let folder =
             tempfile::Builder::new().prefix("images").tempdir_in("/var/tmp").map_err(|error| error.to_string())?;
-        let at = |name: &str| folder.path().join(name);
-        let log = fs::File::create(at("log")).map_err(|error| error.to_string())?;
-        let child = Command::new("dockerd")
-            .arg(format!("--host=unix://{}", at("docker.sock").display()))
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"])
-            .arg("--data-root")
-            .arg(at("data"))
-            .arg("--exec-root")
-            .arg(at("exec"))
-            .arg("--pidfile")
-            .arg(at("pid"))
-            .stdout(log.try_clone().map_err(|error| error.to_string())?)
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("dockerd cannot be started: {error}"))?;
-        let mut daemon = Self { child, folder };
-        let begun = Instant::now();
-        while !daemon.docker(&["version"]).status.success() {
-            let ended = daemon.child.try_wait().map_err(|error| error.to_string())?;
-            if ended.is_some() || begun.elapsed() > DEADLINE {
-                let log = fs::read_to_string(daemon.folder.path().join("log")).unwrap_or_default();
-                return Err(format!("dockerd does not run here: {}", log.lines().last().unwrap_or_default()));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(daemon)
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Output {
-        let host = format!("unix://{}", self.folder.path().join("docker.sock").display());
-        // The builder that is a part of the daemon: BuildKit's is a program of its own, which may not be here.
-        let mut command = Command::new("docker");
-        command.env("DOCKER_BUILDKIT", "0").args(["--host", &host]).args(arguments).output().expect("docker starts")
+        Ok(Self { docker, folder, label: testkit::unique_name("images") })
     }
 
     fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.docker(arguments);
+        let output = self.docker.docker(arguments);
         assert!(output.status.success(), "docker {arguments:?}: {}", text(&output));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// The base: an image of the shared libraries and the authorities that the programs need, and nothing else.
     fn import_base(&self, names: &[&str]) {
-        let root = self.folder.path().join("root");
-        fs::create_dir(&root).expect("a folder");
-        run(Command::new("chmod").arg("0755").arg(&root));
-        let linked = Command::new("ldd").args(names.iter().map(|name| programs().join(name))).output().expect("ldd");
-        let files: BTreeSet<String> = String::from_utf8_lossy(&linked.stdout)
-            .split_whitespace()
-            .filter(|word| word.starts_with('/') && !word.ends_with(':'))
-            .chain(["/etc/ssl/certs/ca-certificates.crt"])
-            .map(str::to_owned)
-            .collect();
-        run(Command::new("cp").args(["--recursive", "--dereference", "--parents"]).args(files).arg(&root));
-        let tar = self.folder.path().join("root.tar");
-        run(Command::new("tar").arg("--create").arg("--file").arg(&tar).arg("--directory").arg(&root).arg("."));
-        self.ok(&["import", &tar.display().to_string(), BASE]);
+        let names: Vec<PathBuf> = names.iter().map(|name| programs().join(name)).collect();
+        let mut files = TestDocker::libraries_of(&names);
+        files.push("/etc/ssl/certs/ca-certificates.crt".into());
+        self.docker.import(BASE, files);
     }
 
     /// Builds a target's last stage with the programs that were built here.
@@ -124,7 +78,7 @@ impl Daemon {
     /// Starts an image as Compose and Kubernetes do: without capabilities, and with a volume for what it keeps.
     fn start_image(&self, target: &str, state: &str, options: &[&str], variables: &[&str]) -> String {
         let volume = format!("{target}-state:{state}");
-        let mut arguments = vec!["run", "--detach", "--network=none", "--cap-drop=ALL"];
+        let mut arguments = vec!["run", "--detach", "--label", &self.label, "--network=none", "--cap-drop=ALL"];
         arguments.extend(["--security-opt=no-new-privileges", "--volume", &volume]);
         arguments.extend(options);
         arguments.extend(variables.iter().flat_map(|variable| ["--env", variable]));
@@ -139,25 +93,15 @@ impl Daemon {
     }
 
     fn log(&self, container: &str) -> String {
-        text(&self.docker(&["logs", container]))
+        text(&self.docker.docker(&["logs", container]))
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Ok(containers) = Command::new("docker")
-            .arg("--host")
-            .arg(format!("unix://{}", self.folder.path().join("docker.sock").display()))
-            .args(["ps", "--quiet"])
-            .output()
-        {
-            for container in String::from_utf8_lossy(&containers.stdout).lines() {
-                let _ = self.docker(&["rm", "--force", "--volumes", container]);
-            }
+        for container in self.docker.containers(&self.label) {
+            let _ = self.docker.docker(&["rm", "--force", "--volumes", &container]);
         }
-        // In order, so that it takes its containerd along.
-        let _ = kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")), Signal::SIGTERM);
-        let _ = self.child.wait();
     }
 }
 

@@ -91,6 +91,8 @@ impl TestDocker {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
+        // The builder that is a part of the daemon: BuildKit's is a program of its own, which may not be here.
+        command.env("DOCKER_BUILDKIT", "0");
         command.args(["--host", &format!("unix://{}", self.socket)]).args(arguments);
         command
     }
@@ -113,18 +115,32 @@ impl TestDocker {
         let asked = String::from_utf8(asked.stdout).expect("paths");
         let [python, library] = asked.lines().collect::<Vec<_>>()[..] else { panic!("two paths: {asked}") };
         let modules = std::fs::read_dir(Path::new(library).join("lib-dynload")).expect("Python's compiled modules");
-        let mut linked = vec![PathBuf::from(python)];
+        let mut linked = vec![PathBuf::from(python), "/bin/sh".into()];
         linked.extend(modules.filter_map(|module| Some(module.ok()?.path())));
-        self.import_files(image, linked, vec![library.into()]);
+        let mut files = Self::libraries_of(&linked);
+        files.extend(linked);
+        files.push(library.into());
+        self.import(image, files);
         python.into()
     }
 
-    fn import_files(&self, image: &str, mut linked: Vec<PathBuf>, more: Vec<PathBuf>) {
-        linked.push("/bin/sh".into());
-        let libraries = Command::new("ldd").args(&linked).output().expect("ldd");
+    /// The shared libraries of this machine that these programs need.
+    ///
+    /// # Panics
+    /// When there is no `ldd`.
+    #[must_use]
+    pub fn libraries_of(programs: &[PathBuf]) -> Vec<PathBuf> {
+        let libraries = Command::new("ldd").args(programs).output().expect("ldd");
         let libraries = String::from_utf8_lossy(&libraries.stdout);
         let words = libraries.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
-        let mut files: Vec<PathBuf> = words.map(PathBuf::from).chain(linked).chain(more).collect();
+        words.map(PathBuf::from).collect()
+    }
+
+    /// Imports an image of these files and folders of this machine, each at its path, and nothing else.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn import(&self, image: &str, mut files: Vec<PathBuf>) {
         files.sort();
         files.dedup();
         // By way of a folder, because an import makes what the tar does not name closed to all but root;
