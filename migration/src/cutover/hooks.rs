@@ -15,7 +15,8 @@
 //! token_file = "cron-token"                   # sent as a bearer token
 //! ```
 //!
-//! Each is a `POST` of `{"slice", "direction", "hook"}`, and any status of 2xx is a yes. `before` and `settle`
+//! Each is a `POST` of `{"slice", "direction", "hook", "reason"}`, and any status of 2xx is a yes; `reason` is a sentence
+//! for the log of whoever is asked. `before` and `settle`
 //! must succeed, or the cutover is undone. `after` and `undone` are asked again and again for a while, and when
 //! they do not succeed the call fails, and the same call again goes on there. A hook may be asked more than
 //! once for one thing, so it must not matter how often it is.
@@ -181,8 +182,13 @@ impl Hook {
     async fn ask(&self, slice: &str, direction: Direction, point: HookPoint) -> Result<(), String> {
         let client = reqwest::Client::builder().no_proxy().timeout(self.timeout.get()).build();
         let client = client.map_err(|error| error.to_string())?;
-        let mut request =
-            client.post(&self.url).json(&json!({ "slice": slice, "direction": direction, "hook": point }));
+        let way = if direction == Direction::Forward { "cutover" } else { "rollback" };
+        let mut request = client.post(&self.url).json(&json!({
+            "slice": slice,
+            "direction": direction,
+            "hook": point,
+            "reason": format!("{way} of the slice {slice}"),
+        }));
         if let Some(file) = &self.token_file {
             let token = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
             request = request.bearer_auth(token.trim());

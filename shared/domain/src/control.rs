@@ -14,9 +14,10 @@ pub struct ControlState {
     pub reason: String,
 }
 
-/// The body of `POST /admin/cron/pause` and `/resume`; none at all is one without a reason.
+/// The body of `POST /admin/cron/pause` and `/resume`; none at all is one without a reason. What else it says is
+/// passed over: a hook of a cutover also names its slice and its direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ControlChange {
     /// Why.
     pub reason: String,
