@@ -3,14 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use runtimes::RuntimeSpec;
-use sandbox::{Kind, Sandbox};
+use sandbox::{Kind, Sandbox, SandboxBody};
 use service::Lifecycle;
 use tokio::sync::SetOnce;
 
 use super::{
-    Assembly, Executor, Invocation, Outcome, Reserve, SandboxExecutor, StartError, Worker,
-    contained::{DockerExecutor, DockerWorker, Engine},
-    sandboxed::SandboxWorker,
+    Assembly, Executor, Invocation, Outcome, PackagedWorker, Reserve, SandboxExecutor, StartError, Worker,
+    contained::{ContainerBody, DockerExecutor, Engine},
 };
 use crate::{
     config::{Config, ExecutorKind},
@@ -40,9 +39,9 @@ pub enum AnyExecutor {
 /// A worker of whichever executor.
 pub enum AnyWorker {
     /// In a sandbox.
-    Sandbox(SandboxWorker),
+    Sandbox(PackagedWorker<SandboxBody>),
     /// In a container.
-    Docker(DockerWorker),
+    Docker(PackagedWorker<ContainerBody>),
 }
 
 impl Backend {

@@ -23,6 +23,7 @@ mod backend;
 mod contained;
 #[cfg(test)]
 pub(crate) mod in_memory;
+mod packaged;
 mod reserve;
 mod sandboxed;
 
@@ -32,6 +33,7 @@ pub use assembly::Assembly;
 pub use backend::{AnyExecutor, AnyWorker, Backend};
 pub(crate) use contained::Engine;
 pub use contained::{ContainersConfig, DockerExecutor};
+pub use packaged::PackagedWorker;
 pub use reserve::{Reserve, Starter};
 pub use sandbox::{Invocation, Outcome};
 pub use sandboxed::SandboxExecutor;

@@ -2,13 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sandbox::{Code, FunctionCode, Kind, Prewarmed, Sandbox};
+use sandbox::{Code, FunctionCode, Kind, Prewarmed, Sandbox, SandboxBody};
 use tokio::sync::SetOnce;
 
-use super::{
-    Assembly, Executor, Invocation, Outcome, Reserve, StartError, Worker, assembly::at_fault, reserve::Starter,
-};
-use crate::{code::PackageLease, function::Function};
+use super::{Assembly, Executor, PackagedWorker, Reserve, StartError, assembly::at_fault, reserve::Starter};
+use crate::function::Function;
 
 /// Starts sandboxed interpreters.
 pub struct SandboxExecutor {
@@ -49,17 +47,10 @@ impl SandboxExecutor {
     }
 }
 
-/// A sandboxed interpreter, and the package that it runs.
-pub struct SandboxWorker {
-    worker: sandbox::Worker,
-    /// Dropped after the worker: files must not go that it may still read.
-    _package: Option<PackageLease>,
-}
-
 impl Executor for SandboxExecutor {
-    type Worker = SandboxWorker;
+    type Worker = PackagedWorker<SandboxBody>;
 
-    async fn start(&self, function: &Function) -> Result<SandboxWorker, StartError> {
+    async fn start(&self, function: &Function) -> Result<PackagedWorker<SandboxBody>, StartError> {
         let ready = tokio::time::timeout(self.sandbox_wait, self.sandbox.wait());
         let sandbox = ready.await.map_err(|_| StartError::NotReady)?;
         let assembled = self.assembly.of(function).await?;
@@ -68,21 +59,7 @@ impl Executor for SandboxExecutor {
             return Err(at_fault(error.to_owned()));
         }
         let worker = self.start_worker(sandbox, &assembled.code).await?;
-        Ok(SandboxWorker { worker, _package: assembled.package })
-    }
-}
-
-impl Worker for SandboxWorker {
-    async fn invoke(&mut self, invocation: &Invocation) -> Outcome {
-        self.worker.invoke(invocation).await
-    }
-
-    fn is_alive(&self) -> bool {
-        self.worker.is_alive()
-    }
-
-    async fn stop(self) {
-        self.worker.kill().await;
+        Ok(PackagedWorker::new(worker, assembled.package))
     }
 }
 

@@ -12,11 +12,11 @@ use std::{sync::Arc, time::Duration};
 use sandbox::FunctionCode;
 use tokio::sync::SetOnce;
 
-use self::body::ContainerBody;
+pub use self::body::ContainerBody;
 pub use self::config::ContainersConfig;
 pub(crate) use self::engine::{Engine, kind_of};
-use super::{Assembly, Executor, Invocation, Outcome, Reserve, StartError, Worker, assembly::at_fault};
-use crate::{code::PackageLease, function::Function};
+use super::{Assembly, Executor, PackagedWorker, Reserve, StartError, assembly::at_fault};
+use crate::function::Function;
 
 /// Starts interpreters in containers.
 pub struct DockerExecutor {
@@ -24,13 +24,6 @@ pub struct DockerExecutor {
     engine: Arc<SetOnce<Engine>>,
     reserve: Arc<Reserve<Engine>>,
     engine_wait: Duration,
-}
-
-/// An interpreter in a container, and the package that it runs.
-pub struct DockerWorker {
-    worker: sandbox::Worker<ContainerBody>,
-    /// Dropped after the worker: files must not go that it may still read.
-    _package: Option<PackageLease>,
 }
 
 impl DockerExecutor {
@@ -64,9 +57,9 @@ impl DockerExecutor {
 }
 
 impl Executor for DockerExecutor {
-    type Worker = DockerWorker;
+    type Worker = PackagedWorker<ContainerBody>;
 
-    async fn start(&self, function: &Function) -> Result<DockerWorker, StartError> {
+    async fn start(&self, function: &Function) -> Result<PackagedWorker<ContainerBody>, StartError> {
         let ready = tokio::time::timeout(self.engine_wait, self.engine.wait());
         let engine = ready.await.map_err(|_| StartError::NotReady)?;
         let assembled = self.assembly.of(function).await?;
@@ -74,20 +67,6 @@ impl Executor for DockerExecutor {
             at_fault(format!("functions of the runtime {} have no image to run in", function.runtime))
         })?;
         let worker = self.start_worker(engine, &assembled.code, &image).await?;
-        Ok(DockerWorker { worker, _package: assembled.package })
-    }
-}
-
-impl Worker for DockerWorker {
-    async fn invoke(&mut self, invocation: &Invocation) -> Outcome {
-        self.worker.invoke(invocation).await
-    }
-
-    fn is_alive(&self) -> bool {
-        self.worker.is_alive()
-    }
-
-    async fn stop(self) {
-        self.worker.kill().await;
+        Ok(PackagedWorker::new(worker, assembled.package))
     }
 }
