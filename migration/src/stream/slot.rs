@@ -135,40 +135,29 @@ pub(crate) async fn state(connection: &mut PgConnection, name: &str) -> sqlx::Re
 
 /// Drops a slot that is there, after whoever reads it has been asked to end.
 pub(crate) async fn drop_if_there(connection: &mut PgConnection, name: &str) -> sqlx::Result<()> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    loop {
-        let dropped =
-            sqlx::query("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1")
-                .bind(name)
-                .execute(&mut *connection)
-                .await;
-        match dropped {
-            // 55006: it is active. Who was killed a moment ago is still noticed.
-            Err(sqlx::Error::Database(refused))
-                if refused.code().as_deref() == Some("55006") && tokio::time::Instant::now() < deadline =>
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            // 42704: somebody else has dropped it in between.
-            Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some("42704") => return Ok(()),
-            other => return other.map(drop),
-        }
+    let sql = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1";
+    match once_free(connection, sql, name).await {
+        // 42704: somebody else has dropped it in between.
+        Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some("42704") => Ok(()),
+        other => other,
     }
 }
 
 /// Drops the origins that the lanes of a slot have written under: each takes one of the server's
 /// `max_replication_slots` until then.
 pub(crate) async fn drop_origins(connection: &mut PgConnection, slot: &str) -> sqlx::Result<()> {
+    let sql =
+        "select pg_replication_origin_drop(roname) from pg_replication_origin where starts_with(roname, $1 || '_')";
+    once_free(connection, sql, slot).await
+}
+
+/// Runs a statement about `name` again, for a while, until nobody has what it drops: who was told to end a moment ago
+/// is still noticed.
+async fn once_free(connection: &mut PgConnection, sql: &'static str, name: &str) -> sqlx::Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     loop {
-        let dropped = sqlx::query(
-            "select pg_replication_origin_drop(roname) from pg_replication_origin where starts_with(roname, $1 || '_')",
-        )
-        .bind(slot)
-        .execute(&mut *connection)
-        .await;
-        match dropped {
-            // 55006: who has it was told to end a moment ago.
+        match sqlx::query(sql).bind(name).execute(&mut *connection).await {
+            // 55006: it is active.
             Err(sqlx::Error::Database(refused))
                 if refused.code().as_deref() == Some("55006") && tokio::time::Instant::now() < deadline =>
             {
