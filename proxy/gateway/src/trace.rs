@@ -25,7 +25,8 @@ impl Tracing {
         Self(tracer)
     }
 
-    /// Continues the client's trace or starts this one: what to pass on, and the span to end later.
+    /// Continues the client's trace or starts this one: what to pass on, and the span to end later, when the trace is
+    /// among those that are exported.
     pub(crate) fn begin(&self, request: &RequestHeader, new: TraceContext) -> (TraceContext, Option<Box<Span>>) {
         let header = request.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let caller = header.and_then(TraceContext::parse);
@@ -37,16 +38,14 @@ impl Tracing {
             None => Context::new(),
         };
         let builder = tracer.span_builder("request").with_kind(SpanKind::Server);
-        let span = tracer.build_with_context(builder, &parent);
-        (TraceContext::from(span.span_context()), Some(Box::new(span)))
+        of_sampled(tracer.build_with_context(builder, &parent))
     }
 
     /// Starts the span of a copy, below that of the request that was served: beside what its upstream did.
     pub(crate) fn begin_copy(&self, served: TraceContext) -> (TraceContext, Option<Box<Span>>) {
         let Some(tracer) = &self.0 else { return (served.child(), None) };
         let parent = Context::new().with_remote_span_context(served.to_span_context());
-        let span = tracer.build_with_context(tracer.span_builder("shadow").with_kind(SpanKind::Client), &parent);
-        (TraceContext::from(span.span_context()), Some(Box::new(span)))
+        of_sampled(tracer.build_with_context(tracer.span_builder("shadow").with_kind(SpanKind::Client), &parent))
     }
 
     /// Ends the span of a copy.
@@ -89,4 +88,8 @@ impl Tracing {
         }
         span.end();
     }
+}
+
+fn of_sampled(span: Span) -> (TraceContext, Option<Box<Span>>) {
+    (TraceContext::from(span.span_context()), span.is_recording().then(|| Box::new(span)))
 }

@@ -35,3 +35,21 @@ async fn spans_reach_the_collector_before_the_gateway_ends() {
         assert!(export.body_length > 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_traces_that_begin_here_the_ratio_is_exported_and_of_others_what_the_caller_decided() {
+    for (caller, passed_on_as) in [(None, "-00"), (Some(CALLER), "-01")] {
+        let (legacy, candidate, collector) =
+            (Stub::start("legacy"), Stub::start("candidate"), Stub::start("collector"));
+        let traces =
+            format!("[telemetry]\notlp_endpoint = \"http://{}\"\notlp_sample_ratio = 0.0\n", collector.address);
+        let mut gateway = Gateway::start(&format!("{}{traces}", config(legacy.address, candidate.address, "", "")), "");
+        let request = gateway.client.post(gateway.url("/f/k/invoke"));
+        caller.into_iter().fold(request, |request, caller| request.header("traceparent", caller)).send().await.unwrap();
+        let passed_on = legacy.seen().remove(0).headers["traceparent"].to_str().unwrap().to_owned();
+        assert!(passed_on.ends_with(passed_on_as), "{passed_on}");
+        gateway.signal(Signal::SIGTERM);
+        assert_eq!(gateway.exit_code().await, Some(0));
+        assert_eq!(collector.seen().is_empty(), caller.is_none(), "{:?}", collector.seen());
+    }
+}

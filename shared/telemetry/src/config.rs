@@ -28,6 +28,9 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
     /// The longest one export may take.
     pub otlp_timeout: HumanDuration,
+    /// The share of traces that begin here and are exported, from 0 to 1. Of a trace that began elsewhere the caller
+    /// has decided (the `sampled` flag of `traceparent`), and all who are asked on the way do as the first did.
+    pub otlp_sample_ratio: f64,
 }
 
 impl Default for TelemetryConfig {
@@ -37,6 +40,7 @@ impl Default for TelemetryConfig {
             log_filter: "info".to_owned(),
             otlp_endpoint: None,
             otlp_timeout: HumanDuration::from_secs(5),
+            otlp_sample_ratio: 1.0,
         }
     }
 }
@@ -57,6 +61,13 @@ impl Validate for TelemetryConfig {
                 "otlp_endpoint",
                 "it is not an HTTP address",
                 "write the collector's address, such as \"http://127.0.0.1:4318\"",
+            );
+        }
+        if !(0.0..=1.0).contains(&self.otlp_sample_ratio) {
+            report.problem(
+                "otlp_sample_ratio",
+                format!("{} is no share", self.otlp_sample_ratio),
+                "write a number from 0 (none) to 1 (all), such as 0.05",
             );
         }
     }
