@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn rows_that_are_the_candidates_go_before_everything_else() {
         let slice = RouteSlice { id: SliceId(0), own: UpstreamId(9), writes: Writes::Unsafe };
-        for sides in [both(true).sides, Sides::Candidate(UpstreamId(1))] {
+        for sides in [both(true).sides, Sides::Candidate(UpstreamId(1)), Sides::Legacy(UpstreamId(0))] {
             let of_slice = Route { slice: Some(slice.clone()), ..route(sides) };
             let moved = RouteState { moved: true, ..state(0.0) };
             let decision = RouteDecision::new(&of_slice, moved, Some(Side::Legacy), Bucket::random());

@@ -76,9 +76,9 @@ impl<'a> RouteView<'a> {
 /// The share of keys on the candidate, also where no weight decides it.
 fn share(state: RouteState, sides: Sides) -> Weight {
     match sides {
+        _ if state.moved => Weight::ALL,
         Sides::Legacy(_) => Weight::NONE,
         Sides::Candidate(_) => Weight::ALL,
-        Sides::Both { .. } if state.moved => Weight::ALL,
         Sides::Both { .. } => state.weight,
     }
 }

@@ -104,7 +104,8 @@ pub struct RouteConfig {
     pub guard: Option<GuardConfig>,
     /// How its weight is raised; `strangler ramp start` begins it.
     pub ramp: Option<RampConfig>,
-    /// The slice, of those in `[slices]`, that it reads and writes; none for what keeps its database.
+    /// The slice, of those in `[slices]`, that it reads and writes; none for what keeps its database. A route without a
+    /// `candidate` is the monolith's until the rows have another owner.
     pub slice: Option<String>,
     /// What serves it once the slice is the candidate's, where that is not the slice's own upstream: another
     /// service that writes through that one.
@@ -278,10 +279,6 @@ impl RouteConfig {
             report.problem("slice", format!("there is no slice `{name}`"), fix);
             return None;
         };
-        if self.candidate.is_none() {
-            let fix = "give the route a `candidate`, or remove `slice` if it touches none of the slice's tables";
-            report.problem("slice", "nobody could serve the route once the slice is the candidate's", fix);
-        }
         let own = match &self.own_candidate {
             None => slices[index].1,
             Some(name) => {

@@ -73,10 +73,12 @@ impl Weight {
         bucket.get() < self.0
     }
 
-    /// How far a route with these sides has come.
+    /// How far a route with these sides has come. One that only the monolith serves is at 100 % when its rows are the
+    /// candidate's.
     #[must_use]
     pub fn stage(self, sides: Sides) -> Stage {
         match sides {
+            Sides::Legacy(_) if self == Self::ALL => Stage::Candidate,
             Sides::Legacy(_) => Stage::Legacy,
             Sides::Candidate(_) => Stage::Retired,
             Sides::Both { .. } if self == Self::NONE => Stage::Legacy,
