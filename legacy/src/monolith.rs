@@ -78,7 +78,8 @@ pub async fn build(config: Config, life: Lifecycle) -> anyhow::Result<Router> {
         tracing::info!("the scheduler is paused: this replica fires no cron triggers");
     }
     let body_limit_bytes = config.http.body_limit.bytes();
-    Ok(api::router(Api { store, objects, invoker, bus, body_limit_bytes, admin: Admin::new(&config.admin) }))
+    let (flush_timeout, admin) = (config.bus.flush_timeout.get(), Admin::new(&config.admin));
+    Ok(api::router(Api { store, objects, invoker, bus, body_limit_bytes, flush_timeout, admin }))
 }
 
 /// The task that works off events, and closes the executor when nothing can call a function any

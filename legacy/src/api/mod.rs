@@ -3,13 +3,14 @@
 mod cron_control;
 mod dead_letters;
 mod events;
+mod flush;
 mod functions;
 mod page;
 mod reply;
 mod triggers;
 mod webhooks;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,6 +30,8 @@ pub(crate) struct Api {
     pub(crate) bus: Arc<dyn EventBus>,
     /// The most a request's body may hold; named in the refusal.
     pub(crate) body_limit_bytes: u64,
+    /// How long a flush waits for events.
+    pub(crate) flush_timeout: Duration,
     /// Whom the routes of operators are for.
     pub(crate) admin: Admin,
 }
@@ -52,5 +55,6 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/admin/cron", get(cron_control::show))
         .route("/admin/cron/pause", post(cron_control::pause))
         .route("/admin/cron/resume", post(cron_control::resume))
+        .route(flush::PATH, post(flush::flush))
         .with_state(api)
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{BusConfig, EventBus, Processor, PublishError, Settlement};
+use super::{BusConfig, CountError, EventBus, Processor, PublishError, Settlement};
 use crate::store::{Store, StoreError};
 
 /// Settings of the in-process bus.
@@ -181,6 +181,10 @@ impl EventBus for InProcessBus {
                 }
             }
         }
+    }
+
+    async fn unsettled(&self) -> Result<u64, CountError> {
+        self.store.count_events().await.map_err(CountError::Journal)
     }
 }
 

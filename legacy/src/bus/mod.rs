@@ -50,6 +50,8 @@ pub struct BusConfig {
     pub concurrency: u16,
     /// How long an event whose function failed waits for its next attempt.
     pub redelivery_delay: HumanDuration,
+    /// How long `POST /.well-known/strangler/flush` waits for the end of all events that were accepted.
+    pub flush_timeout: HumanDuration,
     /// Settings of the in-process bus.
     pub in_process: InProcessConfig,
     /// Settings of RabbitMQ.
@@ -72,6 +74,7 @@ impl Default for BusConfig {
             kind: BusKind::InProcess,
             concurrency: 8,
             redelivery_delay: HumanDuration::from_secs(5),
+            flush_timeout: HumanDuration::from_secs(5),
             in_process: InProcessConfig::default(),
             rabbitmq: RabbitmqConfig::default(),
         }
@@ -83,6 +86,7 @@ impl Validate for BusConfig {
         if self.concurrency == 0 {
             report.problem("concurrency", "no event would ever be worked on", "allow at least 1");
         }
+        report.longer_than_zero("flush_timeout", self.flush_timeout);
         match self.kind {
             BusKind::InProcess => report.nested("in_process", |report| self.in_process.validate(report)),
             BusKind::Rabbitmq => report.nested("rabbitmq", |report| self.rabbitmq.validate(report)),
@@ -105,6 +109,17 @@ pub enum PublishError {
     /// The broker does not have it.
     #[error(transparent)]
     Broker(messaging::PublishError),
+}
+
+/// Why it is not known how many events have not ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CountError {
+    /// The journal of the in-process bus could not be read.
+    #[error("the journal of events could not be read")]
+    Journal(#[source] crate::store::StoreError),
+    /// The broker did not say.
+    #[error("the broker did not say how many events wait")]
+    Broker(#[source] messaging::CountError),
 }
 
 /// What is to become of a delivered event.
@@ -134,6 +149,10 @@ pub(crate) trait EventBus: Send + Sync + fmt::Debug {
     /// Works off events until `stop`, whatever happens to the broker or the database meanwhile;
     /// `readiness` says whether the bus can be reached.
     async fn consume(&self, processor: Arc<dyn Processor>, stop: CancellationToken, readiness: ReadinessHandle);
+
+    /// How many events were accepted and have not been settled. Of those that RabbitMQ has handed out, only this
+    /// process's.
+    async fn unsettled(&self) -> Result<u64, CountError>;
 }
 
 /// The bus that the configuration asks for.

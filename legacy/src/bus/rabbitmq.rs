@@ -11,7 +11,13 @@
 //! An event that waits for its next attempt goes back to this queue alone, not to the exchange:
 //! whoever else listens there has seen it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use domain::Event;
@@ -19,7 +25,7 @@ use messaging::{Broker, Consumer, ExchangeKind, Message, Publisher, Queue, Recei
 use service::{Backoff, ReadinessHandle, retry};
 use tokio_util::sync::CancellationToken;
 
-use super::{BusConfig, EventBus, Processor, PublishError, Settlement};
+use super::{BusConfig, CountError, EventBus, Processor, PublishError, Settlement};
 
 /// Its name in the broker's lists, and of its queue where the settings name none.
 const APPLICATION: &str = "mini-lambda-legacy";
@@ -39,6 +45,8 @@ pub(super) struct RabbitmqBus {
     queue: String,
     retry_queue: String,
     concurrency: u16,
+    /// What this process works on: the broker counts only what it has not handed out.
+    working: Arc<AtomicU64>,
 }
 
 impl RabbitmqBus {
@@ -50,7 +58,7 @@ impl RabbitmqBus {
         let topology = topology(&queue, &retry_queue, delay, config.rabbitmq.delivery_limit);
         let broker = Broker::new(config.rabbitmq.clone(), APPLICATION, topology);
         let publisher = Arc::new(Publisher::new(broker.clone()));
-        Self { publisher, broker, queue, retry_queue, concurrency: config.concurrency }
+        Self { publisher, broker, queue, retry_queue, concurrency: config.concurrency, working: Arc::default() }
     }
 }
 
@@ -79,10 +87,20 @@ impl EventBus for RabbitmqBus {
             stop: stop.clone(),
         });
         let handle = |received| {
-            let work = Arc::clone(&work);
-            async move { work.work_off(&received).await }
+            let (work, working) = (Arc::clone(&work), Working::one_more(&self.working));
+            async move {
+                let settled = work.work_off(&received).await;
+                drop(working);
+                settled
+            }
         };
         Consumer::new(self.broker.clone(), &self.queue, self.concurrency).run(handle, &stop, &readiness).await;
+    }
+
+    async fn unsettled(&self) -> Result<u64, CountError> {
+        // The broker first: what it hands out meanwhile is counted here.
+        let waiting = self.broker.messages(&[&self.queue, &self.retry_queue]).await.map_err(CountError::Broker)?;
+        Ok(waiting + self.working.load(Ordering::Acquire))
     }
 }
 
@@ -93,6 +111,22 @@ async fn publish(publisher: &Publisher, exchange: &str, routing_key: &str, event
         .publish(Message { exchange, routing_key, id: &id, kind, body: &body, trace: None })
         .await
         .map_err(PublishError::Broker)
+}
+
+/// One event that is worked on.
+struct Working(Arc<AtomicU64>);
+
+impl Working {
+    fn one_more(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What each delivery needs.

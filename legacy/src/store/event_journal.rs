@@ -31,6 +31,15 @@ impl Store {
         Ok(accepted)
     }
 
+    /// How many events are not done with, whoever holds them.
+    pub(crate) async fn count_events(&self) -> Result<u64, StoreError> {
+        let (count,): (i64,) = sqlx::query_as("select count(*) from in_process_bus.events")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("counting events"))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// Leases up to `limit` events that nobody holds, oldest first.
     pub(crate) async fn lease_events(
         &self,

@@ -2,9 +2,14 @@
 
 use std::{str::FromStr as _, time::Duration};
 
-use lapin::{Channel, Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable, uri::AMQPUri};
 
 use crate::{RabbitmqConfig, Topology};
+
+/// Why the broker did not say how much waits.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct CountError(#[from] lapin::Error);
 
 /// How to reach the broker, and what must be there.
 #[derive(Debug, Clone)]
@@ -40,6 +45,24 @@ impl Broker {
             Ok(connected) => connected,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }
+    }
+
+    /// How many messages wait in these queues together; those that somebody was handed and has not acknowledged are not
+    /// among them.
+    ///
+    /// # Errors
+    /// When the broker cannot be asked.
+    pub async fn messages(&self, queues: &[&str]) -> Result<u64, CountError> {
+        let (connection, channel) = self.connect("count").await?;
+        let mut waiting = 0;
+        for name in queues {
+            let options = QueueDeclareOptions { passive: true, ..Default::default() };
+            let queue = channel.queue_declare((*name).into(), options, FieldTable::default()).await?;
+            waiting += u64::from(queue.message_count());
+        }
+        // Dropping it would end it as well, with a warning in the broker's log.
+        connection.close(200, "counted".into()).await?;
+        Ok(waiting)
     }
 
     pub(crate) const fn publish_timeout(&self) -> Duration {

@@ -18,7 +18,7 @@ mod consumer;
 mod publisher;
 mod topology;
 
-pub use broker::Broker;
+pub use broker::{Broker, CountError};
 pub use config::RabbitmqConfig;
 pub use consumer::{Consumer, Received, SettleError};
 pub use publisher::{Message, PublishError, Publisher};

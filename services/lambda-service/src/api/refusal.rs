@@ -59,6 +59,12 @@ impl Refusal {
         }
     }
 
+    /// So many events have not ended yet.
+    pub fn events_left(count: u64) -> Self {
+        tracing::warn!(count, "events have not ended in time");
+        Self(ContractError::Unavailable)
+    }
+
     /// The history could not be brought up to date.
     pub fn record(error: RecordError) -> Self {
         Self::caused(ContractError::Unavailable, &error)
