@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use local_stack::StackDocument;
-use migration::Mapping;
+use migration::{Mapping, cutover::Hooks};
 use serde_json::Value;
 use testkit::{JsonSchema, book_blocks};
 
@@ -111,6 +111,9 @@ fn documents_in_the_book_are_read_as_the_programs_read_them() {
             }
             "toml,mapping" => {
                 Mapping::from_toml(&place, &block.text).unwrap_or_else(|problems| panic!("{problems}"));
+            }
+            "toml,hooks" => {
+                Hooks::from_toml(&place, &block.text).unwrap_or_else(|problems| panic!("{problems}"));
             }
             "toml,stack" => {
                 StackDocument::parse(&place, &block.text).unwrap_or_else(|problems| panic!("{problems}"));

@@ -3,12 +3,14 @@
 //!
 //! - [`clients`]: who creates, reads, calls and deletes functions meanwhile, and remembers what they were told;
 //! - [`history`]: whether that can have happened with one owner of each row who forgets nothing;
+//! - [`schedule`]: a function that is called by a schedule and a webhook meanwhile;
 //! - [`walk`]: the whole way, and what is in the databases afterwards;
 //! - [`kill`]: the same with the tools, and the gateway, killed on the way.
 
 mod clients;
 mod history;
 mod kill;
+mod schedule;
 mod walk;
 
 use std::{

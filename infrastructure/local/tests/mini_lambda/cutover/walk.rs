@@ -11,6 +11,7 @@ use super::{
         site::{PATIENCE, Side},
     },
     Clients, Owner, Split, assert_possible, each_once,
+    schedule::Scheduled,
 };
 
 /// Answers that are waited for after each step.
@@ -23,6 +24,8 @@ async fn load_functions_go_to_their_own_database_and_back_without_a_failed_reque
     // Both sides work on the monolith's rows.
     split.system.set_percent(&MOVING, 50).await;
     clients.answers_since(Instant::now(), ANSWERS).await;
+    let mut scheduled = Scheduled::start(&split.system).await;
+    scheduled.is_called_by_webhook().await;
     assert_eq!(split.slice().await["stage"], "shared");
 
     let sync = split.sync().await;
@@ -32,19 +35,23 @@ async fn load_functions_go_to_their_own_database_and_back_without_a_failed_reque
     eprintln!("{compared}\n{status}");
 
     cut_over(&split, &clients).await;
+    scheduled.is_called_by_webhook().await;
     let report = pass(&split, "rollback").await;
     eprintln!("{report}");
     assert_eq!(split.slice().await["stage"], "synced");
     served_by(&clients, Side::Legacy).await;
     split.has_all(Owner::Monolith, &clients).await;
     split.verify(Direction::Forward).await;
+    scheduled.is_called_by_webhook().await;
     cut_over(&split, &clients).await;
+    scheduled.is_called_by_webhook().await;
 
     assert!(sync.terminate(PATIENCE).await.success(), "{}", sync.log());
     split.operator.json(&["db", "complete", "functions", "--confirm"]).await;
     assert_eq!(split.slice().await["stage"], "complete");
     served_by(&clients, Side::Candidate).await;
 
+    let firings = scheduled.end().await;
     let mut told = clients.stop().await;
     assert!(told.failed.is_empty(), "{} of {}: {:#?}", told.failed.len(), told.answered.len(), told.failed.first());
     let [functions, executions] = split.at_the_end(Owner::Candidate, &mut told).await;
@@ -53,7 +60,8 @@ async fn load_functions_go_to_their_own_database_and_back_without_a_failed_reque
     assert_possible(&told);
     let (answered, acts) = (told.answered.len(), told.events.len());
     eprintln!(
-        "{answered} requests, none failed; {} functions and {} executions, each once; {acts} acts in order",
+        "{answered} requests, none failed; {} functions and {} executions, each once; {acts} acts in order; {firings} \
+         firings, each once",
         functions.len(),
         executions.len()
     );
