@@ -41,15 +41,16 @@ function show() {
   const [, page, found] = PAGES.map(([pattern, page]) => [pattern, page, pattern.exec(location.hash)])
     .find(([, , match]) => match) ?? [null, notFound, []];
   for (const link of head.querySelectorAll("nav a")) {
-    const here = link.getAttribute("href") === (location.hash || "#/")
-      || (link.getAttribute("href") !== "#/" && location.hash.startsWith(link.getAttribute("href")));
+    const at = link.getAttribute("href");
+    const here = at === "#/" ? page === routes || page === route : location.hash.startsWith(at);
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   const built = page(world, ...found.slice(1).map(decodeURIComponent));
   document.title = `${built.title} – Strangler console`;
   shown = built;
-  replace(main, h("h1", {}, built.title), built.content);
+  replace(main, built.above && h("p", { class: "above" }, h("a", { href: built.above[0] }, built.above[1])),
+    h("div", { class: "title" }, h("h1", {}, built.title), built.actions), built.content);
   if (world.now) built.onTick?.(world.now);
   main.focus({ preventScroll: true });
 }
@@ -94,6 +95,7 @@ function listen() {
   const onState = (connected) => {
     const words = connected ? "Live" : "Not connected; trying again";
     if (state.textContent !== words) state.textContent = words;
+    state.classList.toggle("lost", !connected);
   };
   follow("/api/v1/events", stream.signal, onEvent, onState).catch((error) => {
     token.forget();

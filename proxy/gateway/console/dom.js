@@ -11,6 +11,13 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
+export function svg(name, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
 export function replace(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
 }
@@ -20,9 +27,11 @@ export function table(caption, columns, rows) {
   const numeric = new Set(columns.flatMap((column, at) => (column.startsWith("#") ? [at] : [])));
   const head = columns.map((column, at) =>
     h("th", { scope: "col", class: numeric.has(at) ? "number" : null }, column.replace(/^#/, "")));
+  const nothing = h("span", { class: "quiet" }, "–");
+  const filled = (cell) => (cell === null || cell === undefined || cell === false || cell === "–" ? nothing.cloneNode(true) : cell);
   const body = rows.map((row) => h("tr", {}, row.map((cell, at) => at === 0
-    ? h("th", { scope: "row", class: numeric.has(at) ? "number" : null }, cell ?? "–")
-    : h("td", { class: numeric.has(at) ? "number" : null }, cell ?? "–"))));
+    ? h("th", { scope: "row", class: numeric.has(at) ? "number" : null }, filled(cell))
+    : h("td", { class: numeric.has(at) ? "number" : null }, filled(cell)))));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
 }

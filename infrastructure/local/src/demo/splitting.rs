@@ -120,7 +120,7 @@ pub(super) async fn to_and_fro(stage: &mut Stage<'_>, platform: &Platform) -> an
     stage.screen.chapter("split", "strangler db sync functions: its rows are copied, and every change follows");
     let (stream, synced) = follow(&tool).await?;
     stage.screen.synced(&synced);
-    let compared: Compared = tool.ask(&["db", "verify", SLICE, "--start-over"]).await?;
+    let compared: Compared = tool.ask(&["db", "verify", SLICE, "--report", "--start-over"]).await?;
     stage.screen.verified("verify", &compared);
     let mut mover = Mover { stage, tool: &tool, databases: &databases, platform };
     let mut changes = vec![
@@ -160,7 +160,8 @@ pub(super) async fn account(moved: &Moved, platform: &Platform) -> anyhow::Resul
 /// Starts the stream, and waits until changes flow.
 async fn follow(tool: &Tool) -> anyhow::Result<(Running, Synced)> {
     let begun = Instant::now();
-    let mut stream = tool.start(&["db", "sync", SLICE], "sync.log")?;
+    // Whoever has the console open sees there how far it is.
+    let mut stream = tool.start(&["db", "sync", SLICE, "--report"], "sync.log")?;
     loop {
         stream.ensure_runs()?;
         let streams: Vec<Streamed> = tool.ask(&["db", "status", SLICE]).await?;
@@ -192,8 +193,8 @@ impl Mover<'_, '_> {
         self.stage.screen.passed(owner, &passed);
         let percent = if owner == Owner::Candidate { 100.0 } else { 0.0 };
         let tally = self.stage.watch_for(name, percent, self.stage.pace.step / 2).await;
-        let words = ["db", "verify", SLICE, "--start-over", "--reversed"];
-        let words = if owner == Owner::Candidate { &words[..] } else { &words[..4] };
+        let words = ["db", "verify", SLICE, "--report", "--start-over", "--reversed"];
+        let words = if owner == Owner::Candidate { &words[..] } else { &words[..5] };
         let compared: Compared = self.tool.ask(words).await?;
         let counts = self.databases.count(owner, &self.platform.told.so_far()).await?;
         self.stage.screen.verified("verify", &compared);

@@ -14,9 +14,9 @@ export function audit(world) {
     try {
       const { entries } = await get("/api/v1/history?limit=200");
       replace(list, entries.length === 0 ? h("p", {}, "Nothing was changed yet.") : table("The latest first",
-        ["#revision", "at", "who", "shown by", "kind", "what", "why"], entries.map((entry) => [
+        ["#revision", "at (UTC)", "who", "token of", "kind", "what", "why"], entries.map((entry) => [
           entry.revision, when(entry.at), entry.actor, entry.authenticated_as, entry.kind,
-          entry.changes.map((change) => h("div", {}, `${change.key}: ${change.before ?? "–"} → ${change.after ?? "–"}`)), entry.reason,
+          entry.changes.map((change) => h("div", {}, h("code", {}, change.key), `: ${change.before ?? "–"} → ${change.after ?? "–"}`)), entry.reason,
         ])));
     } catch (error) {
       replace(list, problem(error));
@@ -32,19 +32,17 @@ export function audit(world) {
       replace(chain, problem(error));
     }
   };
-  const content = [
-    h("div", { class: "inline" },
-      h("button", { type: "button", onclick: verify }, "Verify the chain"),
-      h("button", { type: "button", onclick: async () => {
-        await undo(world, said);
-        load();
-      } }, "Undo the last change")),
-    said, chain, list,
-  ];
+  const actions = h("div", { class: "inline" },
+    h("button", { type: "button", onclick: verify }, "Verify the chain"),
+    h("button", { type: "button", onclick: async () => {
+      await undo(world, said);
+      load();
+    } }, "Undo the last change"));
+  const content = [said, chain, list];
   load();
   const onTick = ({ status }) => {
     if (revision !== null && revision !== status.revision) load();
     revision = status.revision;
   };
-  return { title: "Audit", content, onTick };
+  return { title: "Audit", actions, content, onTick };
 }

@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { ignore } from "../changes.js";
 import { h, problem, replace, table } from "../dom.js";
+import { when } from "../format.js";
 
 export function mismatch(world, id) {
   const said = h("div", { role: "status" });
@@ -11,24 +12,25 @@ export function mismatch(world, id) {
     (found) => replace(content, shown(world, found, said)),
     (error) => replace(content, problem(error)),
   );
-  return { title: "Mismatch", content: [h("p", {}, h("a", { href: "#/shadow" }, "Shadow comparison")), said, content] };
+  return { title: "Mismatch", above: ["#/shadow", "Shadow comparison"], content: [said, content] };
 }
 
 function shown(world, { mismatch: found, rules }, said) {
   const rows = found.differences.map((difference) => [
     h("code", {}, difference.path), difference.kind, h("code", {}, difference.legacy ?? "nothing"),
     h("code", {}, difference.candidate ?? "nothing"),
-    h("button", { type: "button", onclick: () => ignore(world, found.route, difference.path, said) }, `Ignore ${difference.path}`),
+    h("button", { type: "button", class: "small", "aria-label": `Ignore ${difference.path}`,
+      onclick: () => ignore(world, found.route, difference.path, said) }, "Ignore"),
   ]);
+  const differing = new Set(found.differences.map((difference) => difference.path));
   return [
-    h("p", {}, `${found.at}, route ${found.route}, served by ${found.served_by}`),
     h("p", {}, h("code", {}, `${found.request.method} ${found.request.target}`)),
-    h("p", {}, "Trace ", h("code", {}, found.trace_id), ", spans ", h("code", {}, found.served_span_id), " (served) and ",
-      h("code", {}, found.copied_span_id), " (copy)"),
+    h("p", {}, `Route ${found.route}, served by ${found.served_by} at ${when(found.at)} UTC. Trace `, h("code", {}, found.trace_id), ", spans ", h("code", {}, found.served_span_id), " (served) and ",
+      h("code", {}, found.copied_span_id), " (copy)."),
     table("Where they differ", ["path", "kind", "legacy", "candidate", "do"], rows),
     found.masked.length > 0 && h("p", {}, `Left out as noise: ${found.masked.join(", ")}`),
     h("h2", {}, "Both answers"),
-    h("div", { class: "sides" }, answer("Legacy", found.legacy), answer("Candidate", found.candidate)),
+    h("div", { class: "sides" }, answer("Legacy", found.legacy, differing), answer("Candidate", found.candidate, differing)),
     h("h2", {}, "Test case"),
     h("p", {}, "The request and the answer that is expected, as ", h("code", {}, `strangler shadow run CASE --against URL`), " takes it:"),
     h("div", { class: "inline" },
@@ -51,18 +53,39 @@ function save(name, what) {
   URL.revokeObjectURL(url);
 }
 
-function answer(title, { status, headers, body }) {
+function answer(title, { status, headers, body }, differing) {
   return h("section", { "aria-label": `Answer of ${title.toLowerCase()}` },
-    h("h3", {}, `${title}: ${status}`),
-    table(`Headers of ${title.toLowerCase()}`, ["header", "value"], headers.map(([name, value]) => [name, value])),
-    h("pre", { tabindex: "0", "aria-label": `Body of ${title.toLowerCase()}` }, pretty(body.text)),
-    !body.whole && h("p", { class: "quiet" }, "Only the beginning is kept."));
+    h("h3", { class: title.toLowerCase() }, `${title}: ${status}`),
+    h("pre", { tabindex: "0", "aria-label": `Body of ${title.toLowerCase()}` }, pretty(body.text, differing)),
+    !body.whole && h("p", { class: "quiet" }, "Only the beginning is kept."),
+    table(`Headers of ${title.toLowerCase()}`, ["header", "value"], headers.map(([name, value]) => [h("code", {}, name), h("code", {}, value)])));
 }
 
-function pretty(text) {
+/** JSON with its names in one order on both sides, and what differs marked; any other text as it is. */
+function pretty(text, differing) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return laidOut(JSON.parse(text), "$", "", "", differing);
   } catch {
     return text;
   }
 }
+
+/** Paths are those of differences: exact, or with `[*]` for every index. */
+function laidOut(value, path, name, indent, differing) {
+  const drawn = [name, value !== null && typeof value === "object" ? nested(value, path, indent, differing) : JSON.stringify(value)];
+  const differs = differing.has(path) || differing.has(path.replace(/\[\d+\]/g, "[*]"));
+  return [indent, differs ? h("mark", {}, drawn) : drawn];
+}
+
+function nested(value, path, indent, differing) {
+  const [begin, end] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
+  const inside = Array.isArray(value)
+    ? value.map((one, at) => [one, `${path}[${at}]`, ""])
+    : Object.keys(value).sort().map((key) => [value[key], member(path, key), `${JSON.stringify(key)}: `]);
+  if (inside.length === 0) return `${begin}${end}`;
+  const parts = inside.map(([one, at, name], index) =>
+    [laidOut(one, at, name, `${indent}  `, differing), index + 1 < inside.length ? ",\n" : "\n"]);
+  return [`${begin}\n`, parts, `${indent}${end}`];
+}
+
+const member = (path, key) => (/^[A-Za-z_]\w*$/.test(key) ? `${path}.${key}` : `${path}['${key.replace(/['\\]/g, "\\$&")}']`);

@@ -3,7 +3,7 @@
 import { chart } from "../chart.js";
 import { ramp, rollBack, setShare } from "../changes.js";
 import { h, table } from "../dom.js";
-import { duration, percent, rate, share } from "../format.js";
+import { count, duration, percent, rate, share, spoken } from "../format.js";
 import { redraw } from "../live.js";
 import { guard } from "./routes.js";
 
@@ -21,14 +21,12 @@ export function route(world, name) {
     h("button", { type: "button", "data-command": command, onclick: () => ramp(world, name, command, said) }, command));
   const ramping = h("section", {}, h("h2", {}, "Ramp"), ramps,
     h("div", { class: "inline", role: "group", "aria-label": "Commands of the ramp" }, commands));
+  const actions = h("button", { type: "button", class: "danger", onclick: () => rollBack(world, name, said) }, "Roll back");
   const content = [
-    h("p", {}, h("a", { href: "#/" }, "All routes")),
     stands,
-    h("div", { class: "inline" },
-      h("button", { type: "button", class: "danger", onclick: () => rollBack(world, name, said) }, "Roll back")),
     said,
     h("h2", {}, "Old against new"), charts,
-    weight.element, copies.element, ramping,
+    h("div", { class: "sides" }, weight.element, copies.element), ramping,
   ];
   const onTick = ({ status, ramps: all, shadow }) => {
     const found = status.routes.find((one) => one.name === name);
@@ -50,10 +48,10 @@ export function route(world, name) {
       legacy: legacy?.success == null ? null : 1 - legacy.success,
       candidate: candidate?.success == null ? null : 1 - candidate.success }));
     redraw(charts,
-      chart("p50", of("p50"), duration), chart("p99", of("p99"), duration),
-      chart("Requests a second", of("rate"), rate), chart("Share that failed", failing, share));
+      chart("p50", of("p50"), duration, { compare: true }), chart("p99", of("p99"), duration, { compare: true }),
+      chart("Requests a second", of("rate"), rate), chart("Share that failed", failing, share, { least: 0.01 }));
   };
-  return { title: `Route ${name}`, content, onTick };
+  return { title: `Route ${name}`, above: ["#/", "All routes"], actions, content, onTick };
 }
 
 function stepper(found, copied) {
@@ -63,10 +61,14 @@ function stepper(found, copied) {
 }
 
 function where(found, copied, ramped) {
-  return h("p", {}, `${percent(found.percent)} of keys on the candidate, epoch ${found.epoch}, `,
-    `${found.fallbacks} requests fell back to legacy; `,
-    copied ? `${percent(copied.percent)} shadowed, mismatch ${share(copied.mismatch_rate)}; ` : "not set up for shadowing; ",
-    "guard: ", guard(ramped));
+  const fact = (value, words, notable = false) => h("li", {}, h("strong", { class: notable ? "notable" : null }, value), ` ${words}`);
+  return h("ul", { class: "facts" },
+    fact(percent(found.percent), "of keys on the candidate"),
+    copied && fact(percent(copied.percent), "of requests shadowed"),
+    copied && fact(share(copied.mismatch_rate), "of compared answers differ", copied.mismatch_rate > 0),
+    fact(count(found.fallbacks), "requests fell back to legacy", found.fallbacks > 0),
+    h("li", {}, "epoch ", h("strong", {}, found.epoch)),
+    ramped && h("li", {}, "guard: ", guard(ramped)));
 }
 
 function steps(ramped) {
@@ -75,9 +77,9 @@ function steps(ramped) {
     `${index + 1}${at === index + 1 ? " ← here" : ""}`, percent(step.percent), duration(step.least_ms / 1000), step.least_requests,
     step.approval ? "yes" : "no",
   ]);
-  const reason = ramped.ramp?.reason ? ` ${ramped.ramp.reason}` : "";
+  const reason = ramped.ramp?.reason ? `: ${ramped.ramp.reason}` : "";
   const words = ramped.ramp
-    ? `${ramped.ramp.state} at step ${at}; proven: ${percent(ramped.ramp.proven_percent)}.${reason}`
+    ? `The ramp is ${spoken(ramped.ramp.state)} at step ${at}, proven to ${percent(ramped.ramp.proven_percent)}${reason}.`
     : "No ramp is under way.";
   return [h("p", {}, words), ramped.here?.problem && h("p", { class: "problem" }, ramped.here.problem),
     table("The plan of the ramp", ["step", "#weight", "#least time", "#least requests", "waits for approval"], rows)];

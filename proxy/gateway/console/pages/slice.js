@@ -13,7 +13,6 @@ export function slice(world, name) {
   const [stands, streams, quarantine, compared, owner] = Array.from({ length: 5 }, () => h("div", {}));
   const said = h("div", { role: "status" });
   const content = [
-    h("p", {}, h("a", { href: "#/database" }, "All slices")),
     stands,
     h("h2", {}, "Copy and streams"), streams,
     h("h2", {}, "Quarantine"), quarantine,
@@ -38,7 +37,7 @@ export function slice(world, name) {
     reports.tick(slices);
     draw();
   };
-  return { title: `Slice ${name}`, content, onTick };
+  return { title: `Slice ${name}`, above: ["#/database", "All slices"], content, onTick };
 }
 
 function where(found) {
