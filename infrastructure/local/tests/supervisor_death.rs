@@ -18,6 +18,16 @@ use crate::stand_in::Site;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTS: usize = 3;
 
+/// A part that replaces itself at once, as the gateway does when it is told to.
+const REPLACES_ITSELF: &str = r#"
+name = "replaced"
+[[process]]
+name = "front"
+program = "sh"
+args = ["-c", "sh -c 'echo $$ > pid.new; mv pid.new {data}/pid; sleep 600' & until [ -s {data}/pid ]; do sleep 0.01; done"]
+pid_file = "{data}/pid"
+"#;
+
 /// The example `run_stack`, which cargo builds with the tests.
 fn run_stack() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
@@ -28,22 +38,27 @@ fn run_stack() -> PathBuf {
 }
 
 /// Starts it and reads the processes it lists once all are ready.
-async fn started(mut command: Command) -> (Child, Vec<i32>) {
+async fn started(command: Command) -> (Child, Vec<i32>) {
+    let (child, pids) = started_until(command, "process ", PARTS).await;
+    let pids = pids.iter().map(|rest| rest.split(' ').nth(1).expect("its name is first").parse().expect("a process id"));
+    (child, pids.collect())
+}
+
+/// Starts it and reads until it has said `count` lines that begin so; returns what follows in them.
+async fn started_until(mut command: Command, begins: &str, count: usize) -> (Child, Vec<String>) {
     let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("the example runs");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-    let (mut pids, mut said) = (Vec::new(), String::new());
-    while pids.len() < PARTS {
+    let (mut found, mut said) = (Vec::new(), String::new());
+    while found.len() < count {
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("text");
         let line = line.unwrap_or_else(|| panic!("it ended while starting:\n{said}"));
-        if let Some(pid) = line.strip_prefix("process ").and_then(|rest| rest.split(' ').nth(1)) {
-            pids.push(pid.parse().expect("a process id"));
-        }
+        found.extend(line.strip_prefix(begins).map(str::to_owned));
         said.push_str(&line);
         said.push('\n');
     }
     // Read on, so that it never waits for us.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, pids)
+    (child, found)
 }
 
 fn command(site: &Site) -> Command {
@@ -72,6 +87,18 @@ async fn a_killed_supervisor_takes_its_children_along_and_the_data_is_fit_for_th
         supervisor.wait().await.expect("our own child");
         all_gone(&pids).await;
     }
+}
+
+#[tokio::test]
+async fn a_killed_supervisor_takes_along_who_took_over_from_a_child() {
+    let site = Site::with_document(REPLACES_ITSELF);
+    let (mut supervisor, replaced) = started_until(command(&site), "Replaced ", 1).await;
+    let successor: i32 = std::fs::read_to_string(site.data().join("pid")).expect("written").trim().parse().expect("a pid");
+    assert!(replaced[0].contains(&format!("pid: {successor}")), "{replaced:?}");
+    assert!(Path::new(&format!("/proc/{successor}")).exists(), "it goes on");
+    signal(&supervisor, Signal::SIGKILL);
+    supervisor.wait().await.expect("our own child");
+    all_gone(&[successor]).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::account::Account;
 use crate::child_log::ChildLog;
+use crate::successor::{Guard, Successor};
 
 /// How long the last lines of a dead child may take to reach its log: somebody it started may still
 /// hold its output open.
@@ -47,6 +48,10 @@ pub struct ChildSpec {
     pub log: ChildLog,
     /// The signal the kernel sends it when this process is gone.
     pub orphan_signal: Signal,
+    /// Where a program that replaces itself writes the id of the process that serves, before the one that it replaces
+    /// ends. A process of the child's group that is named there then is the child from then on; without such a
+    /// file everything that the child has started ends with it.
+    pub pid_file: Option<PathBuf>,
 }
 
 impl ChildSpec {
@@ -62,6 +67,7 @@ impl ChildSpec {
             account: None,
             log,
             orphan_signal: Signal::SIGKILL,
+            pid_file: None,
         }
     }
 }
@@ -92,8 +98,12 @@ pub enum Stopped {
 #[derive(Debug)]
 pub struct Child {
     name: String,
+    /// That of the process that was started, and of the group.
     pid: Pid,
+    pid_file: Option<PathBuf>,
     log: ChildLog,
+    /// The id of the last process that has taken over.
+    successor: watch::Receiver<Option<u32>>,
     exit: watch::Receiver<Option<ExitStatus>>,
     /// Held while the process is reaped: whoever holds it and finds it `false` may signal the pid,
     /// which cannot have been given to another process.
@@ -123,10 +133,24 @@ impl Child {
         &self.name
     }
 
-    /// Its process id.
+    /// Its process id: that of the successor as soon as there is one.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid.as_raw().unsigned_abs()
+        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        let serving = if *reaped { None } else { self.serving() };
+        let last = || *self.successor.borrow();
+        serving.map(|successor| successor.pid.as_raw().unsigned_abs()).or_else(last).unwrap_or(self.pid.as_raw().unsigned_abs())
+    }
+
+    /// Who serves in its place by now. `reaped` is held meanwhile, and `false`.
+    fn serving(&self) -> Option<Successor> {
+        self.pid_file.as_deref().and_then(|file| Successor::named(file, self.pid))
+    }
+
+    /// The id of the process that has taken over, once its predecessor has ended; changes with each that does.
+    #[must_use]
+    pub fn successor(&self) -> watch::Receiver<Option<u32>> {
+        self.successor.clone()
     }
 
     /// Its log.
@@ -135,13 +159,14 @@ impl Child {
         &self.log
     }
 
-    /// Its exit status once it has ended.
+    /// Its exit status once it has ended: that of the process that was started. How a successor ended only its own parent
+    /// hears.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         *self.exit.borrow()
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended, and whoever took over from it.
     pub async fn exited(&self) -> ExitStatus {
         let mut exit = self.exit.clone();
         let seen = exit.wait_for(Option::is_some).await.ok().and_then(|status| *status);
@@ -149,13 +174,18 @@ impl Child {
         seen.unwrap_or_else(|| ExitStatus::from_raw(Signal::SIGKILL as i32))
     }
 
-    /// Sends a signal to the child itself, not to its group. A child that has ended is left alone.
+    /// Sends a signal to the child itself, not to its group; to its successor as soon as there is one. A child that has
+    /// ended is left alone.
     ///
     /// # Errors
     /// The operating system refuses.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if *reaped { Ok(()) } else { Ok(kill(self.pid, signal)?) }
+        match self.serving() {
+            _ if *reaped => Ok(()),
+            Some(successor) => successor.signal(signal),
+            None => Ok(kill(self.pid, signal)?),
+        }
     }
 
     /// Kills the child and everything in its process group.
@@ -222,8 +252,18 @@ fn fork(spec: &ChildSpec) -> Started {
     drop(command);
     let pid = Pid::from_raw(i32::try_from(process.id()).map_err(io::Error::other)?);
     let (ended, exit) = watch::channel(None);
+    let (succeeded, successor) = watch::channel(None);
     let reaped = Arc::new(Mutex::new(false));
-    let child = Child { name: spec.name.clone(), pid, log: spec.log.clone(), exit, reaped: Arc::clone(&reaped) };
+    let child = Child {
+        name: spec.name.clone(),
+        pid,
+        pid_file: spec.pid_file.clone(),
+        log: spec.log.clone(),
+        successor,
+        exit,
+        reaped: Arc::clone(&reaped),
+    };
+    let guard = spec.pid_file.as_ref().map(|_| Guard::start(pid)).transpose()?;
 
     let log = spec.log.clone();
     let (pumped, log_complete) = mpsc::channel::<()>();
@@ -231,9 +271,13 @@ fn fork(spec: &ChildSpec) -> Started {
         log.pump(output);
         drop(pumped);
     })?;
+    let pid_file = spec.pid_file.clone();
     std::thread::Builder::new().name(format!("{}-wait", spec.name)).spawn(move || {
         // Not reaped yet, so that the pid, and with it the group's id, stays ours.
         while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(nix::errno::Errno::EINTR) {}
+        if let Some(file) = &pid_file {
+            wait_for_successors(file, pid, &succeeded);
+        }
         let status = {
             let mut reaped = reaped.lock().unwrap_or_else(PoisonError::into_inner);
             // Whatever it started in its group ends with it.
@@ -241,11 +285,25 @@ fn fork(spec: &ChildSpec) -> Started {
             *reaped = true;
             process.wait()
         };
+        if let Some(guard) = guard {
+            guard.reap();
+        }
         let _ = log_complete.recv_timeout(LOG_FLUSH);
         let status = status.unwrap_or_else(|_| ExitStatus::from_raw(Signal::SIGKILL as i32));
         ended.send_replace(Some(status));
     })?;
     Ok(child)
+}
+
+/// Blocks until nobody serves in the place of a child that has ended. It is not reaped meanwhile.
+fn wait_for_successors(file: &Path, group: Pid, succeeded: &watch::Sender<Option<u32>>) {
+    let mut last = group;
+    // One that was killed is still named there.
+    while let Some(successor) = Successor::named(file, group).filter(|successor| successor.pid != last) {
+        last = successor.pid;
+        succeeded.send_replace(Some(last.as_raw().unsigned_abs()));
+        successor.wait();
+    }
 }
 
 fn command(spec: &ChildSpec, output: io::PipeWriter) -> io::Result<Command> {
@@ -321,6 +379,53 @@ mod tests {
             assert!(tokio::time::Instant::now() < deadline, "the grandchild outlived its group");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Starts another shell, which names itself in the file before this one ends.
+    const REPLACES_ITSELF: &str = "sh -c 'echo $$ > pid.new; mv pid.new pid; sleep 600' & \
+                                   until [ -s pid ]; do sleep 0.01; done; exit 3";
+
+    fn replaces_itself(folder: &std::path::Path) -> ChildSpec {
+        let pid_file = Some(folder.join("pid"));
+        ChildSpec { folder: Some(folder.to_owned()), pid_file, ..shell(REPLACES_ITSELF, folder) }
+    }
+
+    async fn replaced(child: &Child) -> u32 {
+        let mut successor = child.successor();
+        let taken_over = tokio::time::timeout(Duration::from_secs(20), successor.wait_for(Option::is_some)).await;
+        taken_over.expect("in time").expect("it was not reaped").expect("waited for")
+    }
+
+    #[tokio::test]
+    async fn who_takes_over_is_the_child_from_then_on() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let child = Child::start(replaces_itself(folder.path())).await.expect("sh starts");
+        let successor = replaced(&child).await;
+        assert_eq!((child.pid(), child.exit_status()), (successor, None), "it goes on");
+        assert!(matches!(child.stop(Signal::SIGTERM, Duration::from_secs(20)).await, Stopped::InTime(_)));
+        // Named still, and gone: nobody is taken for it.
+        assert!(folder.path().join("pid").exists());
+    }
+
+    #[tokio::test]
+    async fn a_killed_successor_is_the_end_of_the_child() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let child = Child::start(replaces_itself(folder.path())).await.expect("sh starts");
+        replaced(&child).await;
+        child.signal(Signal::SIGKILL).expect("its group is the child's");
+        tokio::time::timeout(Duration::from_secs(20), child.exited()).await.expect("in time");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_left_over_makes_nobody_the_child() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pid_file = folder.path().join("pid");
+        // This very process: alive, and of another group.
+        std::fs::write(&pid_file, std::process::id().to_string()).expect("our own folder");
+        let spec = ChildSpec { pid_file: Some(pid_file), ..shell("exit 7", folder.path()) };
+        let child = Child::start(spec).await.expect("sh starts");
+        assert_eq!(child.exited().await.code(), Some(7));
+        assert_eq!(*child.successor().borrow(), None);
     }
 
     #[tokio::test]

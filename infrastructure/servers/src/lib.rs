@@ -15,6 +15,7 @@ mod folder_lock;
 mod port;
 mod postgres;
 mod s3;
+mod successor;
 
 pub use account::{Account, AccountError, first_closed_folder};
 pub use child::{Child, ChildError, ChildSpec, Stopped, die_with_parent};

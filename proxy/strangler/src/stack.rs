@@ -45,6 +45,7 @@ pub(crate) fn console(running: &RunningStack) -> Option<String> {
 fn show(event: &Event, output: Output) {
     match event {
         Event::Ready { part, took } => output.progress(&format!("{part:<16} ready in {:.1} s", took.as_secs_f64())),
+        Event::Replaced { part, pid } => output.progress(&format!("{part:<16} replaced: process {pid} serves")),
         Event::Restarting { part, reason, after } => {
             output.progress(&format!("{part:<16} {reason}; starting it again in {:.1} s", after.as_secs_f64()));
         }

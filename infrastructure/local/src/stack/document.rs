@@ -86,6 +86,9 @@ pub struct ProcessPart {
     pub env: BTreeMap<String, Template>,
     /// A URL that answers 2xx once it is ready. Without one it is ready once it runs.
     pub ready: Option<Template>,
+    /// Where a program that replaces itself by a new process, as the gateway does, writes the id of the one that serves;
+    /// relative to its folder. The part goes on with that process. Without one whatever it started ends with it.
+    pub pid_file: Option<Template>,
     /// What is ready before it starts the first time. Only that: it must bear any of them going away.
     #[serde(default)]
     pub depends: Vec<String>,
@@ -141,6 +144,7 @@ impl StackDocument {
             all.extend(process.args.iter().enumerate().map(|(i, arg)| (format!("{at}.args[{i}]"), arg, true)));
             all.extend(process.env.iter().map(|(name, value)| (format!("{at}.env.{name}"), value, true)));
             all.extend(process.ready.iter().map(|url| (format!("{at}.ready"), url, true)));
+            all.extend(process.pid_file.iter().map(|file| (format!("{at}.pid_file"), file, true)));
         }
         all
     }

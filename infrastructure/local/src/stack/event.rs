@@ -25,6 +25,13 @@ pub enum Event {
         /// How long that took.
         took: Duration,
     },
+    /// A part has replaced itself: its process has ended, and another one serves.
+    Replaced {
+        /// The part.
+        part: String,
+        /// The id of the process that serves.
+        pid: u32,
+    },
     /// A part ended by itself, or hung while starting, and is started again.
     Restarting {
         /// The part.

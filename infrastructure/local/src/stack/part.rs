@@ -72,6 +72,8 @@ pub(super) struct Surroundings {
 /// Why a part does not run any more.
 enum End {
     Exited(ExitStatus),
+    /// Only its own parent heard how.
+    SuccessorExited,
     NotReady,
     NotStarted(String),
 }
@@ -80,6 +82,7 @@ impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exited(status) => write!(f, "it ended ({status})"),
+            Self::SuccessorExited => f.write_str("the process that had taken over from it ended"),
             Self::NotReady => f.write_str("it did not become ready in time"),
             Self::NotStarted(error) => f.write_str(error),
         }
@@ -155,7 +158,7 @@ async fn watch_over(part: &Part, live: &Live, around: &Surroundings, was_ready: 
     let started = Instant::now();
     let ready = tokio::select! {
         ready = tokio::time::timeout(part.ready_deadline, until_ready(part, &around.client)) => ready,
-        status = live.child().exited() => return End::Exited(status),
+        end = until_ended(part, live, &around.events) => return end,
     };
     if ready.is_err() {
         live.stop(Duration::ZERO).await;
@@ -166,7 +169,24 @@ async fn watch_over(part: &Part, live: &Live, around: &Surroundings, was_ready: 
     if !part.ready.send_replace(true) {
         around.events.emit(Event::Ready { part: part.name.clone(), took: started.elapsed() });
     }
-    End::Exited(live.child().exited().await)
+    until_ended(part, live, &around.events).await
+}
+
+/// Waits for the end of the process and of those that take over from it.
+async fn until_ended(part: &Part, live: &Live, events: &Events) -> End {
+    let (child, mut successor) = (live.child(), live.child().successor());
+    loop {
+        tokio::select! {
+            status = child.exited() => {
+                return if successor.borrow().is_some() { End::SuccessorExited } else { End::Exited(status) };
+            }
+            Ok(()) = successor.changed() => {
+                if let Some(pid) = *successor.borrow_and_update() {
+                    events.emit(Event::Replaced { part: part.name.clone(), pid });
+                }
+            }
+        }
+    }
 }
 
 async fn until_ready(part: &Part, client: &reqwest::Client) {

@@ -326,7 +326,8 @@ impl Assembly<'_> {
 
     fn process_part(&self, process: &ProcessPart, program: &Path) -> Result<Part, StackError> {
         let asks = |template: &Template| template.holes().any(|hole| *hole == Hole::Scratch);
-        let scratch = process.args.iter().chain(process.env.values()).chain(&process.ready).any(asks);
+        let scratch = 
+            process.args.iter().chain(process.env.values()).chain(&process.ready).chain(&process.pid_file).any(asks);
         let folders = ProcessFolders {
             own: self.data.work_folder(&process.name)?,
             scratch: scratch.then(|| self.data.scratch_folder(&process.name)).transpose()?,
@@ -336,6 +337,7 @@ impl Assembly<'_> {
             args: process.args.iter().map(|arg| fill(arg).into()).collect(),
             env: process.env.iter().map(|(name, value)| (name.clone(), fill(value))).collect(),
             folder: Some(folders.own.clone()),
+            pid_file: process.pid_file.as_ref().map(|file| folders.own.join(fill(file))),
             ..ChildSpec::new(&process.name, program, ChildLog::new(self.data.log_of(&process.name)))
         };
         Ok(Part {

@@ -12,7 +12,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use local_servers::PortChoice;
 use serde_json::{Value, json};
-use testkit::process::{Spawn, Spawned};
+use testkit::{
+    PrivateRedis,
+    process::{Spawn, Spawned},
+};
 
 use super::{
     operator::Operator,
@@ -39,7 +42,11 @@ async fn load_dashboards_show_data_in_every_panel() {
         println!("skipped: no prometheus on this machine; scripts/install brings it");
         return;
     };
-    let system = Site::guarded().start().await;
+    // Without a store of its own the cache of functions has no figures of one.
+    let (site, redis) = (Site::guarded(), PrivateRedis::start().await);
+    let kept = [("LAMBDA_SERVICE__CACHE__KIND", "redis"), ("LAMBDA_SERVICE__CACHE__REDIS__URL", &redis.url())];
+    site.environment("lambda-service", &kept);
+    let system = site.start().await;
     let slice = SyncedSlice::start(&system).await;
     let prometheus = Prometheus::start(program, &system, &slice).await;
     let operator = Operator::of(&system);

@@ -11,6 +11,7 @@
 //! - [`shadow`]: copies to the candidate, and what of its answers is reported;
 //! - [`traces`]: from a mismatch to the spans and the log lines of both sides;
 //! - [`dashboards`]: every panel's query, answered by a real Prometheus;
+//! - [`upgrade`]: the gateway replaced while the stack runs;
 //! - [`load`]: weights, rollback and shutdown under traffic;
 //! - [`kill`]: SIGKILL of each part under traffic;
 //! - [`builds`]: a package from the build service to its first call;
@@ -31,4 +32,5 @@ mod shadow;
 pub mod site;
 mod traces;
 mod traffic;
+mod upgrade;
 mod visibility;
