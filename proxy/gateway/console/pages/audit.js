@@ -14,7 +14,7 @@ export function audit(world) {
     try {
       const { entries } = await get("/api/v1/history?limit=200");
       replace(list, entries.length === 0 ? h("p", {}, "Nothing was changed yet.") : table("The latest first",
-        ["#revision", "at (UTC)", "who", "token of", "kind", "what", "why"], entries.map((entry) => [
+        ["#revision", "at (UTC)", "who", "shown by", "kind", "what", "why"], entries.map((entry) => [
           entry.revision, when(entry.at), entry.actor, entry.authenticated_as, entry.kind,
           entry.changes.map((change) => h("div", {}, h("code", {}, change.key), `: ${change.before ?? "–"} → ${change.after ?? "–"}`)), entry.reason,
         ])));

@@ -133,22 +133,46 @@ async function accessible() {
   return { pages, violations: found };
 }
 
-/** Pictures for the documentation, of a system that runs. */
+/** As long as a demonstration may take until it has something to show. */
+const SHOW_MS = 1_200_000;
+
+/** Pictures for the documentation, of a demonstration from its beginning to the split of the database. */
 async function screenshots() {
-  const { page, end } = await open(console_, { viewport: { width: 1200, height: 760 } });
+  const { page, end } = await open(console_);
+  page.setDefaultTimeout(SHOW_MS);
   await logIn(page, token);
   const taken = [];
-  const take = async (name, hash, ready) => {
-    await page.evaluate((to) => { location.hash = to; }, hash);
+  const take = async (name, height, ready) => {
+    await page.setViewportSize({ width: 1200, height });
     await ready();
     await page.screenshot({ path: `${more}/${name}.png` });
     taken.push(name);
   };
-  // In the middle of the ramp, when both sides have had traffic for a while.
-  await page.getByRole("row", { name: /^invoke / }).getByText("50 %", { exact: true }).waitFor({ timeout: 600_000 });
-  await take("routes", "#/", () => page.getByText("Over the last ten seconds").waitFor());
-  await take("route", "#/routes/invoke", () => page.getByRole("img", { name: /^p50: legacy [\d.]+ / }).waitFor());
-  await take("shadow", "#/shadow", () => page.getByText("Every request is in exactly one column").waitFor());
+  const go = (hash) => page.evaluate((to) => { location.hash = to; }, hash);
+
+  // The planted defect. What differs is read when the page is opened, and when it is told to.
+  await go("#/shadow");
+  await page.getByRole("row", { name: /^invoke / }).locator(".notable").waitFor();
+  const example = page.getByRole("link", { name: "example of $.output.total" });
+  while (await example.count() === 0) {
+    await page.getByRole("button", { name: "Read the differences again" }).click();
+    await page.waitForTimeout(1000);
+  }
+  await example.click();
+  await take("mismatch", 760, () => page.getByRole("heading", { name: "Both answers" }).waitFor());
+
+  // The middle of the good candidate's ramp, which other routes follow: both sides have had traffic for a while.
+  await go("#/");
+  await page.getByRole("row", { name: /^function / }).getByText("50 %", { exact: true }).waitFor();
+  await take("routes", 700, () => page.getByText("Over the last ten seconds").waitFor());
+  await go("#/routes/invoke");
+  await take("route", 840, () => page.getByRole("img", { name: /^p50: legacy [\d.]+ .*, candidate [\d.]+ / }).waitFor());
+
+  await go("#/database/functions");
+  await take("slice", 820, async () => {
+    await page.getByText("rows are the same").waitFor();
+    await page.getByRole("cell", { name: "streaming" }).first().waitFor();
+  });
   await end();
   return { taken };
 }

@@ -27,7 +27,7 @@ pub fn check(root: &Path) -> anyhow::Result<(Found, Vec<String>)> {
     for (page, text) in &pages {
         for link in links(text) {
             found.links += 1;
-            problems.extend(problem(&pages, page, &link).map(|why| format!("{}: {link}: {why}", page.display())));
+            problems.extend(problem(root, &pages, page, &link).map(|why| format!("{}: {link}: {why}", page.display())));
         }
         let missing = includes(text).filter(|file| !root.join(page).with_file_name("").join(file).is_file());
         problems.extend(missing.map(|file| format!("{}: includes {file}, which is not there", page.display())));
@@ -52,12 +52,15 @@ fn read(root: &Path, folder: &Path, pages: &mut BTreeMap<PathBuf, String>) -> an
 }
 
 /// What is wrong with a link.
-fn problem(pages: &BTreeMap<PathBuf, String>, page: &Path, link: &str) -> Option<String> {
+fn problem(root: &Path, pages: &BTreeMap<PathBuf, String>, page: &Path, link: &str) -> Option<String> {
     if link.starts_with("https://") || link.starts_with("http://") {
         return None;
     }
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
     let target = if file.is_empty() { page.to_owned() } else { joined(page.parent()?, file) };
+    if target.extension().is_some_and(|ending| ending == "png") {
+        return (!root.join(&target).is_file()).then(|| "there is no such picture".to_owned());
+    }
     let Some(text) = pages.get(&target) else { return Some("there is no such page".to_owned()) };
     let known = anchor.is_empty() || headings(text).any(|heading| heading == anchor);
     (!known).then(|| format!("{} has no such heading", target.display()))
@@ -123,11 +126,12 @@ mod tests {
     fn links_lead_to_pages_and_headings() {
         let page = |name: &str, text: &str| (PathBuf::from(name), text.to_owned());
         let pages = BTreeMap::from([page("a.md", "# One `two`, three"), page("b/c.md", "## Here\n```\n# not\n```")]);
-        let problem = |link: &str| problem(&pages, Path::new("b/c.md"), link);
-        for good in ["../a.md", "../a.md#one-two-three", "#here", "https://example.org/x"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infrastructure/book/src");
+        let problem = |link: &str| problem(&root, &pages, Path::new("b/c.md"), link);
+        for good in ["../a.md", "../a.md#one-two-three", "#here", "../images/route.png", "https://example.org/x"] {
             assert_eq!(problem(good), None, "{good}");
         }
-        for bad in ["a.md", "../a.md#two", "#not", "../../a.md/x"] {
+        for bad in ["a.md", "../a.md#two", "#not", "../../a.md/x", "images/route.png"] {
             assert!(problem(bad).is_some(), "{bad}");
         }
     }
