@@ -40,7 +40,8 @@ fn run_stack() -> PathBuf {
 /// Starts it and reads the processes it lists once all are ready.
 async fn started(command: Command) -> (Child, Vec<i32>) {
     let (child, pids) = started_until(command, "process ", PARTS).await;
-    let pids = pids.iter().map(|rest| rest.split(' ').nth(1).expect("its name is first").parse().expect("a process id"));
+    let pids =
+        pids.iter().map(|rest| rest.split(' ').nth(1).expect("its name is first").parse().expect("a process id"));
     (child, pids.collect())
 }
 
@@ -93,7 +94,8 @@ async fn a_killed_supervisor_takes_its_children_along_and_the_data_is_fit_for_th
 async fn a_killed_supervisor_takes_along_who_took_over_from_a_child() {
     let site = Site::with_document(REPLACES_ITSELF);
     let (mut supervisor, replaced) = started_until(command(&site), "Replaced ", 1).await;
-    let successor: i32 = std::fs::read_to_string(site.data().join("pid")).expect("written").trim().parse().expect("a pid");
+    let successor: i32 =
+        std::fs::read_to_string(site.data().join("pid")).expect("written").trim().parse().expect("a pid");
     assert!(replaced[0].contains(&format!("pid: {successor}")), "{replaced:?}");
     assert!(Path::new(&format!("/proc/{successor}")).exists(), "it goes on");
     signal(&supervisor, Signal::SIGKILL);

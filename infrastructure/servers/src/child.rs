@@ -139,7 +139,10 @@ impl Child {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         let serving = if *reaped { None } else { self.serving() };
         let last = || *self.successor.borrow();
-        serving.map(|successor| successor.pid.as_raw().unsigned_abs()).or_else(last).unwrap_or(self.pid.as_raw().unsigned_abs())
+        serving
+            .map(|successor| successor.pid.as_raw().unsigned_abs())
+            .or_else(last)
+            .unwrap_or(self.pid.as_raw().unsigned_abs())
     }
 
     /// Who serves in its place by now. `reaped` is held meanwhile, and `false`.

@@ -326,7 +326,7 @@ impl Assembly<'_> {
 
     fn process_part(&self, process: &ProcessPart, program: &Path) -> Result<Part, StackError> {
         let asks = |template: &Template| template.holes().any(|hole| *hole == Hole::Scratch);
-        let scratch = 
+        let scratch =
             process.args.iter().chain(process.env.values()).chain(&process.ready).chain(&process.pid_file).any(asks);
         let folders = ProcessFolders {
             own: self.data.work_folder(&process.name)?,

@@ -34,7 +34,8 @@ async fn load_a_stack_goes_on_with_a_gateway_that_was_replaced() {
     // As before a killed gateway comes back, and the stack stops with it in order.
     let replaced = gateway.pid();
     system.kill("gateway").await;
-    eventually(PATIENCE, || async { gateway.is_ready() && gateway.pid().is_some_and(|now| Some(now) != replaced) }).await;
+    eventually(PATIENCE, || async { gateway.is_ready() && gateway.pid().is_some_and(|now| Some(now) != replaced) })
+        .await;
     operator.json(&["upgrade"]).await;
     let last = gateway.pid().expect("it runs");
     system.stack.stop().await;
