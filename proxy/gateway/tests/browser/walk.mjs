@@ -138,14 +138,14 @@ const SHOW_MS = 1_200_000;
 
 /** Pictures for the documentation, of a demonstration from its beginning to the split of the database. */
 async function screenshots() {
-  const { page, end } = await open(console_);
+  const { page, end } = await open(console_, { viewport: { width: 1200, height: 900 } });
   page.setDefaultTimeout(SHOW_MS);
   await logIn(page, token);
   const taken = [];
-  const take = async (name, height, ready) => {
-    await page.setViewportSize({ width: 1200, height });
-    await ready();
-    await page.screenshot({ path: `${more}/${name}.png` });
+  // The page from its top to the end of what is shown there last.
+  const take = async (name, last) => {
+    const { y, height } = await last.boundingBox();
+    await page.screenshot({ path: `${more}/${name}.png`, fullPage: true, clip: { x: 0, y: 0, width: 1200, height: Math.ceil(y + height) + 20 } });
     taken.push(name);
   };
   const go = (hash) => page.evaluate((to) => { location.hash = to; }, hash);
@@ -159,20 +159,19 @@ async function screenshots() {
     await page.waitForTimeout(1000);
   }
   await example.click();
-  await take("mismatch", 760, () => page.getByRole("heading", { name: "Both answers" }).waitFor());
+  await take("mismatch", page.getByLabel("Body of candidate"));
 
   // The middle of the good candidate's ramp, which other routes follow: both sides have had traffic for a while.
   await go("#/");
   await page.getByRole("row", { name: /^function / }).getByText("50 %", { exact: true }).waitFor();
-  await take("routes", 700, () => page.getByText("Over the last ten seconds").waitFor());
+  await take("routes", page.getByRole("region", { name: "Whose the rows are" }));
   await go("#/routes/invoke");
-  await take("route", 840, () => page.getByRole("img", { name: /^p50: legacy [\d.]+ .*, candidate [\d.]+ / }).waitFor());
+  await page.getByRole("img", { name: /^p50: legacy [\d.]+ .*, candidate [\d.]+ / }).waitFor();
+  await take("route", page.locator("figure").last());
 
   await go("#/database/functions");
-  await take("slice", 820, async () => {
-    await page.getByText("rows are the same").waitFor();
-    await page.getByRole("cell", { name: "streaming" }).first().waitFor();
-  });
+  await page.getByRole("cell", { name: "streaming" }).first().waitFor();
+  await take("slice", page.getByText("rows are the same"));
   await end();
   return { taken };
 }
