@@ -145,7 +145,7 @@ async function screenshots() {
   // The page from its top to the end of what is shown there last.
   const take = async (name, last) => {
     const { y, height } = await last.boundingBox();
-    await page.screenshot({ path: `${more}/${name}.png`, fullPage: true, clip: { x: 0, y: 0, width: 1200, height: Math.ceil(y + height) + 20 } });
+    await page.screenshot({ path: `${more}/${name}.png`, fullPage: true, clip: { x: 0, y: 0, width: 1200, height: Math.ceil(y + height) + 10 } });
     taken.push(name);
   };
   const go = (hash) => page.evaluate((to) => { location.hash = to; }, hash);
