@@ -184,8 +184,10 @@ impl Child {
     /// The operating system refuses.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if *reaped {
+            return Ok(());
+        }
         match self.serving() {
-            _ if *reaped => Ok(()),
             Some(successor) => successor.signal(signal),
             None => Ok(kill(self.pid, signal)?),
         }
