@@ -1,18 +1,20 @@
-//! What the sandbox costs: a warm call beside a bare ping-pong over pipes, a cold start beside the bare
-//! interpreter. `cargo bench -p sandbox`.
+//! What the sandbox costs: a warm call beside bare ping-pongs over pipes and over a Unix socket, a cold and a prewarmed
+//! start beside the bare interpreter. `cargo bench -p sandbox`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
     collections::BTreeMap,
+    os::fd::OwnedFd,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use domain::Language;
-use sandbox::{Code, FunctionCode, Invocation, Sandbox, SandboxConfig};
+use sandbox::{Code, FunctionCode, Invocation, Kind, Sandbox, SandboxConfig};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::UnixStream,
     process::Command,
     runtime::Runtime,
 };
@@ -62,15 +64,35 @@ fn warm(criterion: &mut Criterion) {
         });
     }
     group.bench_function("ping-pong over pipes (cat)", |bencher| {
-        bencher.iter_custom(|rounds| runtime.block_on(ping_pong(rounds)));
+        bencher.iter_custom(|rounds| runtime.block_on(over_pipes(rounds)));
+    });
+    group.bench_function("ping-pong over a Unix socket (cat)", |bencher| {
+        bencher.iter_custom(|rounds| runtime.block_on(over_a_socket(rounds)));
     });
     group.finish();
 }
 
-/// The same bytes to a process that only sends them back.
-async fn ping_pong(rounds: u64) -> Duration {
+async fn over_pipes(rounds: u64) -> Duration {
     let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let (mut requests, mut answers) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+    ping_pong(cat.stdin.take().unwrap(), cat.stdout.take().unwrap(), rounds).await
+}
+
+async fn over_a_socket(rounds: u64) -> Duration {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let theirs = OwnedFd::from(theirs);
+    let input = theirs.try_clone().unwrap();
+    let _cat = Command::new("cat").stdin(input).stdout(theirs).kill_on_drop(true).spawn().unwrap();
+    let (answers, requests) = UnixStream::from_std(ours).unwrap().into_split();
+    ping_pong(requests, answers, rounds).await
+}
+
+/// As many bytes as a call's to a process that only sends them back.
+async fn ping_pong(
+    mut requests: impl AsyncWrite + Unpin,
+    mut answers: impl AsyncRead + Unpin,
+    rounds: u64,
+) -> Duration {
     let mut buffer = [0; 128];
     let started = Instant::now();
     for _ in 0..rounds {
@@ -95,6 +117,22 @@ fn cold(criterion: &mut Criterion) {
                     for _ in 0..rounds {
                         let started = Instant::now();
                         let mut worker = sandbox.start(&function).await.unwrap();
+                        worker.invoke(&call).await;
+                        total += started.elapsed();
+                        worker.kill().await;
+                    }
+                    total
+                })
+            });
+        });
+        group.bench_function(format!("{name}, prewarmed, to its first answer"), |bencher| {
+            bencher.iter_custom(|rounds| {
+                runtime.block_on(async {
+                    let (kind, mut total) = (Kind::of(&function).unwrap(), Duration::ZERO);
+                    for _ in 0..rounds {
+                        let waiting = sandbox.prewarm(&kind).await.unwrap();
+                        let started = Instant::now();
+                        let mut worker = waiting.become_worker(&function).await.unwrap();
                         worker.invoke(&call).await;
                         total += started.elapsed();
                         worker.kill().await;

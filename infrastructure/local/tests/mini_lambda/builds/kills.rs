@@ -23,12 +23,13 @@ use crate::mini_lambda::site::{PATIENCE, answer, client, programs};
 
 const SUBMITTERS: usize = 4;
 const CALLERS: usize = 4;
-const SENDERS: usize = 2;
+const SENDERS: usize = 4;
 /// Functions that are called while everything dies; the rest are called in the end.
 const CALLED: usize = 4;
 
 /// Where the load goes, and what has come of it.
 struct Site {
+    client: Client,
     master: String,
     lambda_service: String,
     answered: Answered,
@@ -50,6 +51,7 @@ async fn kill_of_every_part_loses_no_build_no_execution_and_no_event() {
     eprintln!("BUILD_TEST_SEED={seed}");
     let mut ruin = Ruin::start().await;
     let site = Arc::new(Site {
+        client: client(),
         master: ruin.master.url(""),
         lambda_service: ruin.lambda_service.url(""),
         answered: Answered::new(wanted, CALLED),
@@ -60,7 +62,7 @@ async fn kill_of_every_part_loses_no_build_no_execution_and_no_event() {
     }
     let functions = site.answered.functions();
     for function in &functions {
-        eventually(PATIENCE, || async { call(&client(), &site, function).await.is_some() }).await;
+        eventually(PATIENCE, || async { call(&site, function).await.is_some() }).await;
     }
     let events = Arc::new(Events::to_new_functions(&site.lambda_service).await);
 
@@ -131,11 +133,11 @@ async fn kill_meanwhile(
 
 /// Submits a package, under a key of its own and again until it is accepted.
 async fn submit(site: &Site, number: usize) {
-    let client = client();
     let (runtime, handler, files) = PACKAGES[number % PACKAGES.len()];
     let body = json!({"name": format!("built-{number}"), "runtime": runtime, "handler": handler, "package_data": archive(files)});
     eventually(PATIENCE, || async {
-        let request = client.post(format!("{}/functions", site.master)).header("idempotency-key", number.to_string());
+        let request =
+            site.client.post(format!("{}/functions", site.master)).header("idempotency-key", number.to_string());
         let Some((202, body)) = tried(request.json(&body)).await else { return false };
         let [job, function] = ["job_id", "function_id"].map(|field| body[field].as_str().expect("an id").to_owned());
         site.answered.build(job, function);
@@ -146,18 +148,17 @@ async fn submit(site: &Site, number: usize) {
 
 /// Calls functions in turn until all callers together have been answered so often as is wanted.
 async fn call_until_enough(site: &Site, functions: &[String], first: usize) {
-    let client = client();
     for function in functions.iter().cycle().skip(first) {
         if site.answered.has_enough_calls() {
             return;
         }
-        if let Some(execution) = call(&client, site, function).await {
+        if let Some(execution) = call(site, function).await {
             site.answered.execution(execution);
         } else {
             site.answered.failed_call();
             // Not at full speed against what is not there.
             eventually(PATIENCE, || async {
-                let ready = tried(client.get(format!("{}/readyz", site.lambda_service))).await;
+                let ready = tried(site.client.get(format!("{}/readyz", site.lambda_service))).await;
                 ready.is_some_and(|(status, _)| status == 200)
             })
             .await;
@@ -166,9 +167,9 @@ async fn call_until_enough(site: &Site, functions: &[String], first: usize) {
 }
 
 /// The execution of a call that was answered as it must be.
-async fn call(client: &Client, site: &Site, function: &str) -> Option<String> {
+async fn call(site: &Site, function: &str) -> Option<String> {
     let url = format!("{}/api/v1/functions/{function}/invoke", site.lambda_service);
-    let (status, said) = tried(client.post(url).json(&json!({"name": "Ada"}))).await?;
+    let (status, said) = tried(site.client.post(url).json(&json!({"name": "Ada"}))).await?;
     if status != 200 || said["status"] != "success" {
         return None;
     }
@@ -188,22 +189,21 @@ async fn all_is_well(ruin: &Ruin, site: &Site, events: &Events) {
     }
     each_job_has_ended_once(ruin, site).await;
     // Each is a function that can be called.
-    let client = client();
     for function in &site.answered.functions() {
         eventually(PATIENCE, || async {
-            let Some(execution) = call(&client, site, function).await else { return false };
+            let Some(execution) = call(site, function).await else { return false };
             site.answered.execution(execution);
             true
         })
         .await;
     }
-    let (status, listed) = answer(client.get(format!("{}/builds?status=completed&limit=1", site.master))).await;
+    let (status, listed) = answer(site.client.get(format!("{}/builds?status=completed&limit=1", site.master))).await;
     assert_eq!((status, listed["builds"].as_array().map(Vec::len)), (200, Some(1)));
     each_answered_execution_is_recorded(ruin, site).await;
     events.each_has_ended_once(&ruin.pool("lambda")).await;
     // Redis is used again.
     eventually(PATIENCE, || async {
-        let metrics = client.get(format!("{}/metrics", site.lambda_service)).send().await.expect("it runs");
+        let metrics = site.client.get(format!("{}/metrics", site.lambda_service)).send().await.expect("it runs");
         metrics.text().await.expect("a whole answer").lines().any(|line| line == "lambda_function_cache_up 1")
     })
     .await;
