@@ -1,5 +1,5 @@
-//! What the sandbox costs: a warm call beside bare ping-pongs over pipes and over a Unix socket, a cold and a prewarmed
-//! start beside the bare interpreter. `cargo bench -p sandbox`.
+//! What the sandbox costs: a warm call beside bare ping-pongs over pipes and over a Unix socket, a cold start beside the
+//! bare interpreter. `cargo bench -p sandbox`. Starts of interpreters that waited are measured by `scripts/bench invoke`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use domain::Language;
-use sandbox::{Code, FunctionCode, Invocation, Kind, Sandbox, SandboxConfig};
+use sandbox::{Code, FunctionCode, Invocation, Sandbox, SandboxConfig};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::UnixStream,
@@ -117,22 +117,6 @@ fn cold(criterion: &mut Criterion) {
                     for _ in 0..rounds {
                         let started = Instant::now();
                         let mut worker = sandbox.start(&function).await.unwrap();
-                        worker.invoke(&call).await;
-                        total += started.elapsed();
-                        worker.kill().await;
-                    }
-                    total
-                })
-            });
-        });
-        group.bench_function(format!("{name}, prewarmed, to its first answer"), |bencher| {
-            bencher.iter_custom(|rounds| {
-                runtime.block_on(async {
-                    let (kind, mut total) = (Kind::of(&function).unwrap(), Duration::ZERO);
-                    for _ in 0..rounds {
-                        let waiting = sandbox.prewarm(&kind).await.unwrap();
-                        let started = Instant::now();
-                        let mut worker = waiting.become_worker(&function).await.unwrap();
                         worker.invoke(&call).await;
                         total += started.elapsed();
                         worker.kill().await;

@@ -27,6 +27,8 @@ use crate::{
 const ROUNDS: usize = 6;
 const WARM_CALLS: usize = 2_000;
 const STARTS: usize = 20;
+/// Until an interpreter that was started waits: nothing tells.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// Sends back what comes, as the worker's interpreter can do it with the least.
 const PYTHON_ECHO: &str = "import socket\ns = socket.socket(fileno=0)\nwhile True:\n    data = s.recv(65536)\n    \
@@ -116,6 +118,7 @@ pub async fn starts(docker: Option<&Docker>) -> anyhow::Result<()> {
             worker.kill().await;
 
             let waiting = sandbox.prewarm(&kind).await?;
+            tokio::time::sleep(SETTLING).await;
             let start = Instant::now();
             let mut worker = waiting.become_worker(&function).await?;
             invoke(&mut worker).await?;
