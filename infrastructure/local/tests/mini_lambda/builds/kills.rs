@@ -1,7 +1,7 @@
 //! SIGKILL of every part at random moments of many builds, calls and events.
 //!
 //! `BUILD_TEST_BUILDS`, `BUILD_TEST_CALLS` and `BUILD_TEST_EVENTS` say how many there are, `BUILD_TEST_KILLS` about how
-//! often something dies meanwhile, and `BUILD_TEST_SEED` repeats a run's kills.
+//! often something dies meanwhile, and `BUILD_TEST_SEED` repeats a run's kills. `cargo test` lets a long run end.
 
 mod answered;
 mod events;
