@@ -1,24 +1,34 @@
-//! `scripts/bench split`: one large table moved with its types changed, beside pgcopydb, `pg_dump | psql`
-//! and plain binary COPY; then compared. Two servers with default settings but for a larger
-//! `max_wal_size`, so that no checkpoint falls into one contender's time and not into another's.
+//! `scripts/bench split`, in three parts, of which `PARTS` (`move,lag,fence`) names those that are run. Each has two
+//! servers of its own with default settings but for a larger `max_wal_size`, so that no checkpoint falls into one
+//! contender's time and not into another's.
 //!
-//! `ROWS` (5000000), `ROUNDS` (1), `KEYS` (`ordered` as UUIDs of version 7, which Mini-Lambda has, or
-//! `random`), `READERS` (4).
+//! - `move`: one large table moved with its types changed, beside pgcopydb, `pg_dump | psql` and plain binary COPY; then
+//!   compared. `ROWS` (5000000), `ROUNDS` (1), `KEYS` (`ordered` as UUIDs of version 7, which Mini-Lambda has, or
+//!   `random`), `READERS` (4).
+//! - `lag`: from a row's own timestamp, which the source gives it before its commit, to the moment in which a reader of
+//!   the target sees it, who looks every millisecond. The stream of this crate, which changes types on the way, and
+//!   PostgreSQL's own logical replication, which does not, in turn and each alone, at `RATE` (500) rows a second, one a
+//!   transaction, and at twice of it until native replication does not hold the rate any more. `SECONDS` (12) each, of
+//!   which the first quarter does not count, `WRITERS` (8) connections.
+//! - `fence`: how long writes are held while rows change their owner, and how long the slowest write took: `FENCES` (20)
+//!   cutovers and rollbacks in turn, with `FENCE_RATE` (500) writes a second that a real gateway sends to whoever owns
+//!   the rows, each an insert. In the end every write that was acknowledged is looked for.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod contender;
 mod data;
+mod fence;
+mod follower;
+mod lag;
+mod moved;
 mod ours;
+mod site;
+mod spread;
 
-use std::{
-    env,
-    time::{Duration, Instant},
-};
+use std::env;
 
-use anyhow::{Context as _, ensure};
-use contender::Contender;
-use data::{Data, Keys};
+use anyhow::Context as _;
 use testkit::PrivatePostgres;
 
 fn main() -> anyhow::Result<()> {
@@ -37,65 +47,20 @@ fn number(name: &str, default: u64) -> anyhow::Result<u64> {
 }
 
 async fn run() -> anyhow::Result<()> {
-    let (rows, rounds) = (number("ROWS", 5_000_000)?, number("ROUNDS", 1)?);
-    let keys = match env::var("KEYS").as_deref() {
-        Err(_) | Ok("ordered") => Keys::Ordered,
-        Ok("random") => Keys::Random,
-        Ok(other) => anyhow::bail!("KEYS is `ordered` or `random`, not {other}"),
-    };
-    let (source, target) = (PrivatePostgres::start_durable().await, PrivatePostgres::start_durable().await);
-    for server in [&source, &target] {
-        data::prepare_server(&server.url("postgres")).await?;
-    }
-    let made = Instant::now();
-    let data = Data::make(&source, rows, keys).await?;
-    eprintln!("{rows} rows, {} MiB, made in {:.1} s", data.bytes >> 20, made.elapsed().as_secs_f64());
-
-    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); Contender::ALL.len()];
-    let mut verified = Vec::new();
-    let mut peaks = (0, 0);
-    for round in 0..rounds {
-        for (place, contender) in Contender::ALL.into_iter().enumerate() {
-            let to = data::fresh_target(&target, contender.keeps_schema()).await?;
-            let result = contender.run(&data, &to).await.with_context(|| contender.name())?;
-            ensure!(data::count(&to, contender.table()).await? == rows, "{}: rows are missing", contender.name());
-            eprintln!("round {}: {} {:.1} s", round + 1, contender.name(), result.time.as_secs_f64());
-            times[place].push(result.time);
-            if contender == Contender::Ours {
-                peaks.0 = peaks.0.max(result.peak_bytes);
-                let check = ours::spawn("--verify", &data.url, &to).await?;
-                eprintln!("round {}: verified {:.1} s", round + 1, check.time.as_secs_f64());
-                verified.push(check.time);
-                peaks.1 = peaks.1.max(check.peak_bytes);
-            }
+    let parts = env::var("PARTS").unwrap_or_else(|_| "move,lag,fence".to_owned());
+    println!("{}", testkit::machine());
+    for part in parts.split(',') {
+        let (source, target) = (PrivatePostgres::start_durable().await, PrivatePostgres::start_durable().await);
+        for server in [&source, &target] {
+            data::prepare_server(&server.url("postgres")).await?;
+        }
+        println!("\n{part}");
+        match part {
+            "move" => moved::run(&source, &target).await?,
+            "lag" => lag::run(&source, &target).await?,
+            "fence" => Box::pin(fence::run(&source, &target)).await?,
+            other => anyhow::bail!("PARTS has `move`, `lag` and `fence`, not {other}"),
         }
     }
-    report(&data, rows, &times, &verified, peaks);
     Ok(())
-}
-
-fn median(times: &[Duration]) -> f64 {
-    let mut seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
-}
-
-fn report(data: &Data, rows: u64, times: &[Vec<Duration>], verified: &[Duration], peaks: (u64, u64)) {
-    println!("{}", testkit::machine());
-    println!("{rows} rows, {} MiB, {} keys, PostgreSQL {}\n", data.bytes >> 20, data.keys, data.version);
-    let ours = median(&times[0]);
-    println!("{:<58} {:>8} {:>12}", "moved, with its primary key", "seconds", "x of ours");
-    for (contender, times) in Contender::ALL.iter().zip(times) {
-        let seconds = median(times);
-        println!("{:<58} {seconds:>8.1} {:>12.2}", contender.name(), seconds / ours);
-    }
-    let plain = median(&times[1]);
-    let pgcopydb = median(&times[3]);
-    println!("\nours: {:.2} x the plain COPY with its key, {:.2} x pgcopydb", ours / plain, ours / pgcopydb);
-    println!(
-        "compared, both sides through the mapping: {:.1} s, {:.2} x the copy",
-        median(verified),
-        median(verified) / ours
-    );
-    println!("most memory of ours: copy {} MiB, comparison {} MiB", peaks.0 >> 20, peaks.1 >> 20);
 }

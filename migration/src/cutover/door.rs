@@ -132,9 +132,14 @@ impl Door {
         ]
     }
 
-    /// Shuts it, in a transaction of the caller's that holds the lock.
-    pub(super) async fn shut_in(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        self.alter(connection, "ENABLE").await
+    /// What shuts it, as it hangs now, for a transaction of the caller's.
+    pub(super) async fn shutting(&self, connection: &mut PgConnection) -> sqlx::Result<String> {
+        self.altering(connection, "ENABLE").await
+    }
+
+    /// What opens it, the same.
+    pub(super) async fn opening(&self, connection: &mut PgConnection) -> sqlx::Result<String> {
+        self.altering(connection, "DISABLE").await
     }
 
     /// Shuts it, waiting for whoever writes.
@@ -142,6 +147,16 @@ impl Door {
         if self.stand(&mut *pool.acquire().await?).await? == Stand::Shut {
             return Ok(());
         }
+        self.patiently(pool, lock_wait, patience, async |connection| self.alter(connection, "ENABLE").await).await
+    }
+
+    /// Shuts it, whatever a transaction that opens it comes to and that nobody waits for any more: it has the same lock.
+    pub(super) async fn shut_after_all(
+        &self,
+        pool: &PgPool,
+        lock_wait: Duration,
+        patience: Duration,
+    ) -> sqlx::Result<()> {
         self.patiently(pool, lock_wait, patience, async |connection| self.alter(connection, "ENABLE").await).await
     }
 
@@ -166,11 +181,14 @@ impl Door {
     }
 
     async fn alter(&self, connection: &mut PgConnection, act: &str) -> sqlx::Result<()> {
-        for (_, table) in self.hung(connection).await? {
-            let statement = format!("ALTER TABLE {table} {act} TRIGGER {NAME}");
-            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
-        }
-        Ok(())
+        let statements = self.altering(connection, act).await?;
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await.map(drop)
+    }
+
+    async fn altering(&self, connection: &mut PgConnection, act: &str) -> sqlx::Result<String> {
+        let hung = self.hung(connection).await?;
+        let statements = hung.iter().map(|(_, table)| format!("ALTER TABLE {table} {act} TRIGGER {NAME}"));
+        Ok(statements.collect::<Vec<_>>().join("; "))
     }
 
     /// How it stands.

@@ -4,24 +4,28 @@ use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::{
+    join,
     task::AbortHandle,
     time::{Instant, timeout_at},
+    try_join,
 };
 
 use super::{
     CutoverError, Settings,
     door::{Door, is_locked},
     gateway::{DataStage, Fence, GatewayClient},
-    hooks::{HookPoint, Hooks},
+    hooks::{Asking, HookPoint, Hooks},
     journal::{self, Attempt, AttemptStep, Note},
     lock::Lock,
     plan::Plan,
-    sequence, situation, tail,
+    sequence::Sequences,
+    situation,
+    tail::{Side, Tail},
 };
 use crate::{
-    slice::SlicePlan,
+    slice::{SlicePlan, session_settings},
     stream::{self, Direction},
 };
 
@@ -196,10 +200,28 @@ pub struct Cutover<'a> {
     pub watch: Watch<'a>,
 }
 
-/// Connections that are made before anybody waits.
-struct Ready {
+/// What is made before anybody waits: connections, statements, and pages that have been read once.
+struct Ready<'a> {
+    settle: Asking<'a>,
+    /// For the old owner's tables, and what shuts their door.
     lock: PgConnection,
-    sessions: tail::Sessions,
+    shut: String,
+    /// For the new owner's, and what opens theirs.
+    door: PgConnection,
+    open: String,
+    /// To read both.
+    old: PgConnection,
+    new: PgConnection,
+    tail: Tail<'a>,
+    sequences: Sequences,
+}
+
+/// Both owners' tables, while nothing that was done to them can be seen.
+struct Locks {
+    /// Nobody writes the old owner's, and their door is shut.
+    old: Lock,
+    /// The door of the new owner's is open.
+    new: Lock,
 }
 
 /// What an attempt has in hand.
@@ -274,7 +296,7 @@ impl Cutover<'_> {
     }
 
     /// What may take long, while nothing is held.
-    async fn prepare(&self, direction: Direction) -> Result<Ready, CutoverError> {
+    async fn prepare(&self, direction: Direction) -> Result<Ready<'_>, CutoverError> {
         self.reached(Step::Preparing).await;
         let Settings { patience, lock_wait, max_lag, .. } = *self.settings;
         let (from, to) = direction.ends(self.monolith, self.candidate);
@@ -290,11 +312,37 @@ impl Cutover<'_> {
         new.shut(to, lock_wait, patience).await.map_err(CutoverError::database("shut the new owner's door"))?;
         let position = stream::mark(from, &self.plan.name).await?;
         stream::wait_until_applied(to, &self.plan.name, direction, position, max_lag).await?;
-        let connecting = async {
-            let lock = Lock::connect(from, self.settings.hold).await?;
-            Ok(Ready { lock, sessions: tail::Sessions::open(self.monolith, self.candidate, self.plan).await? })
-        };
-        connecting.await.map_err(CutoverError::database("reach both databases"))
+        let settle = self.hooks.ready(&self.plan.name, direction, HookPoint::Settle)?;
+        let connecting = self.connect(direction, settle).await;
+        connecting.map_err(CutoverError::database("make ready in both databases"))
+    }
+
+    async fn connect<'a>(&'a self, direction: Direction, settle: Asking<'a>) -> sqlx::Result<Ready<'a>> {
+        let (from, to) = direction.ends(self.monolith, self.candidate);
+        let (old_door, new_door) = self.doors(direction);
+        let (old_schema, new_schema) = direction.ends(&self.plan.source_schema, &self.plan.target_schema);
+        let (mut old, mut new) = (from.acquire().await?.detach(), to.acquire().await?.detach());
+        for (connection, schema) in [(&mut old, old_schema), (&mut new, new_schema)] {
+            sqlx::raw_sql(AssertSqlSafe(session_settings(schema))).execute(connection).await?;
+        }
+        let sequences = Sequences::find(&mut old, &mut new, self.plan, direction).await?;
+        let tail = Tail::of(self.plan, self.settings.tail_rows);
+        // What they find is of no use yet; the same statements are quicker the second time.
+        let (old_side, new_side) = direction.ends(Side::Monolith, Side::Candidate);
+        sequences.given_out(&mut old).await?;
+        tail.newest(&mut old, old_side).await?;
+        tail.newest(&mut new, new_side).await?;
+        Ok(Ready {
+            settle,
+            lock: Lock::connect(from, self.settings.hold).await?,
+            shut: old_door.shutting(&mut old).await?,
+            door: Lock::connect(to, self.settings.hold).await?,
+            open: new_door.opening(&mut new).await?,
+            old,
+            new,
+            tail,
+            sequences,
+        })
     }
 
     async fn attempt(
@@ -302,7 +350,7 @@ impl Cutover<'_> {
         direction: Direction,
         attempt: i64,
         token: &str,
-        ready: Ready,
+        ready: Ready<'_>,
         report: &mut Report,
     ) -> Result<(), CutoverError> {
         let slice = self.plan.name.as_str();
@@ -312,27 +360,35 @@ impl Cutover<'_> {
         self.reached(Step::Holding).await;
         let since = Instant::now();
         let held = Held { attempt, token: token.to_owned(), since, until: since + self.settings.hold };
-        self.gateway.place(slice, token, (self.settings.hold, self.settings.lease)).await?;
+        let fence = self.gateway.place(slice, token, (self.settings.hold, self.settings.lease)).await?;
         let renewal = Renewal::start(self.gateway, slice, token, self.settings.lease);
         self.reached(Step::Fenced).await;
-        let lock = self.bring_over(direction, &held, ready, report).await?;
-        let flipped = self.flip(direction, &held, lock).await;
-        let (revision, committed) = flipped?;
+        let locks = self.bring_over(direction, &held, ready, fence, report).await?;
+        let lock = self.open(&held, locks).await?;
+        let (revision, lock) = self.flip(direction, &held, lock).await?;
         report.revision = (revision > 0).then_some(revision);
         let finishing = async {
-            if committed {
+            let note = Note { revision: report.revision, held: Some(held.since.elapsed()), ..Note::default() };
+            let (shut, noted, ()) = join!(
+                lock.commit(),
+                self.note(attempt, AttemptStep::Decided, &note),
+                self.everywhere(&held, revision),
+            );
+            // Should it have failed, the end of the attempt shuts the door in a transaction of its own.
+            if shut.is_ok() {
                 self.reached(Step::Shut).await;
             }
-            let note = Note { revision: report.revision, held: Some(held.since.elapsed()), ..Note::default() };
-            self.note(attempt, AttemptStep::Decided, &note).await?;
+            noted?;
             self.reached(Step::Decided).await;
-            self.everywhere(&held, revision).await;
             drop(renewal);
             if let Ok(lifted) = self.gateway.lift(slice, token).await {
                 report.held_ms = lifted.held_ms;
                 report.waited = lifted.released;
             }
             self.reached(Step::Lifted).await;
+            if let Ok(connection) = shut {
+                let _ = connection.close().await;
+            }
             self.finish(direction, attempt).await
         };
         finishing.await.map_err(|error| CutoverError::Unfinished(Box::new(error)))
@@ -343,23 +399,22 @@ impl Cutover<'_> {
         &self,
         direction: Direction,
         held: &Held,
-        ready: Ready,
+        ready: Ready<'_>,
+        fence: Fence,
         report: &mut Report,
-    ) -> Result<Lock, CutoverError> {
-        let Ready { lock, mut sessions } = ready;
-        let slice = self.plan.name.as_str();
-        let Settings { lock_wait, hold, .. } = *self.settings;
-        let (from, to) = direction.ends(self.monolith, self.candidate);
-        let (old, new) = self.doors(direction);
-        let fence = self.within(held, "writes in flight", self.drained(held)).await?;
+    ) -> Result<Locks, CutoverError> {
+        let Ready { settle, lock, shut, door, open, mut old, mut new, tail, sequences } = ready;
+        let Settings { lock_wait, .. } = *self.settings;
+        let (old_side, new_side) = direction.ends(Side::Monolith, Side::Candidate);
+        let fence = self.within(held, "writes in flight", self.drained(held, fence)).await?;
         report.found_in_flight = fence.gateways.iter().filter_map(|gateway| gateway.found).sum();
         report.drained_ms = Some(ms(held.since.elapsed()));
         self.reached(Step::Drained).await;
-        let settling = async { Ok(self.hooks.ask(slice, direction, HookPoint::Settle).await?) };
-        self.within(held, "the hooks `settle`", settling).await?;
+        self.within(held, "the hooks `settle`", async { Ok(settle.ask().await?) }).await?;
         self.reached(Step::Settled).await;
+        let (old_door, _) = self.doors(direction);
         let locking = async {
-            let taken = Lock::take(lock, &old, lock_wait, held.until).await;
+            let taken = Lock::take(lock, &old_door.lock_statement(), lock_wait, held.until).await;
             taken.map_err(|error| {
                 if is_locked(&error) {
                     too_long(held, "others write the tables")
@@ -370,41 +425,72 @@ impl Cutover<'_> {
         };
         let mut lock = self.within(held, "others write the tables", locking).await?;
         self.reached(Step::Locked).await;
-        let caught_up = async {
-            let position = stream::mark(from, slice).await?;
-            let left = held.until.saturating_duration_since(Instant::now());
-            stream::wait_until_applied(to, slice, direction, position, left).await?;
-            let found = stream::find(to, slice, direction).await?;
-            match found.map(|stream| stream.quarantined) {
-                Some(0) => Ok(()),
-                quarantined => Err(CutoverError::Quarantine(quarantined.unwrap_or_default())),
-            }
+        // What is to be known of the old owner's tables, while their last rows are on their way.
+        let shutting = async { lock.execute(&shut).await.map_err(CutoverError::database("shut the old owner's door")) };
+        let reading = async {
+            let given_out = sequences.given_out(&mut old).await;
+            let given_out = given_out.map_err(CutoverError::database("read the old owner's sequences"))?;
+            let newest = tail.newest(&mut old, old_side).await;
+            let newest = newest.map_err(CutoverError::database("read the newest rows"))?;
+            Ok::<_, CutoverError>((given_out, newest))
         };
-        self.within(held, "rows on their way", caught_up).await?;
+        let coming = async { try_join!(self.caught_up(direction, held), shutting, reading) };
+        let ((), (), (given_out, newest)) = self.within(held, "rows on their way", coming).await?;
         report.caught_up_ms = Some(ms(held.since.elapsed()) - report.drained_ms.unwrap_or_default());
         self.reached(Step::CaughtUp).await;
         let comparing = async {
-            let carried = sequence::carry(from, to, self.plan, direction).await;
-            carried.map_err(CutoverError::database("set the new owner's sequences"))?;
-            let differing = tail::compare(&mut sessions, self.plan, self.settings.tail_rows).await;
-            let differing = differing.map_err(CutoverError::database("compare the newest rows"))?;
-            if differing.is_empty() { Ok(()) } else { Err(CutoverError::TailDiffers(differing)) }
+            let comparing = || CutoverError::database("compare the newest rows");
+            let came = tail.newest(&mut new, new_side).await.map_err(comparing())?;
+            let ends = ((&mut old, newest.as_slice()), (&mut new, came.as_slice()));
+            let (monolith, candidate) = match direction {
+                Direction::Forward => ends,
+                Direction::Reverse => (ends.1, ends.0),
+            };
+            let differing = tail.differing(monolith, candidate).await.map_err(comparing())?;
+            if !differing.is_empty() {
+                return Err(CutoverError::TailDiffers(differing));
+            }
+            let carried = sequences.carry(&mut new, &given_out).await;
+            carried.map_err(CutoverError::database("set the new owner's sequences"))
         };
-        self.within(held, "the newest rows", comparing).await?;
-        self.reached(Step::Compared).await;
         let opening = async {
-            new.open(to, lock_wait, hold).await.map_err(CutoverError::database("open the new owner's door"))?;
-            lock.shut(&old).await.map_err(CutoverError::database("shut the old owner's door"))
+            let opened = Lock::take(door, &open, lock_wait, held.until).await;
+            opened.map_err(CutoverError::database("open the new owner's door"))
+        };
+        let comparing = async { try_join!(comparing, opening) };
+        let ((), opening) = self.within(held, "the newest rows", comparing).await?;
+        self.reached(Step::Compared).await;
+        Ok(Locks { old: lock, new: opening })
+    }
+
+    /// Waits until the stream has brought every row, and none of them into quarantine.
+    async fn caught_up(&self, direction: Direction, held: &Held) -> Result<(), CutoverError> {
+        let slice = self.plan.name.as_str();
+        let (from, to) = direction.ends(self.monolith, self.candidate);
+        let position = stream::mark(from, slice).await?;
+        let left = held.until.saturating_duration_since(Instant::now());
+        let stream = stream::wait_until_applied(to, slice, direction, position, left).await?;
+        if stream.quarantined == 0 { Ok(()) } else { Err(CutoverError::Quarantine(stream.quarantined)) }
+    }
+
+    /// Lets the new owner's tables take writes, and writes down that the rollout is about to be asked. Neither needs the
+    /// other to come first: nobody is sent there before both are done.
+    async fn open(&self, held: &Held, locks: Locks) -> Result<Lock, CutoverError> {
+        let Locks { old, new } = locks;
+        let opening = async {
+            let note = Note::default();
+            let (opened, noted) = join!(new.commit(), self.note(held.attempt, AttemptStep::Deciding, &note));
+            opened.map_err(CutoverError::database("open the new owner's door"))?;
+            noted
         };
         self.within(held, "the doors", opening).await?;
         self.reached(Step::Opened).await;
-        Ok(lock)
+        Ok(old)
     }
 
-    /// Asks for the new owner, and shuts the old one's door behind it. Returns the revision, and whether the
-    /// door is known to be shut.
-    async fn flip(&self, direction: Direction, held: &Held, lock: Lock) -> Result<(u64, bool), CutoverError> {
-        self.note(held.attempt, AttemptStep::Deciding, &Note::default()).await?;
+    /// Asks for the new owner. Returns the revision that has it, 0 where that is not known, and the lock of the old one's
+    /// tables.
+    async fn flip(&self, direction: Direction, held: &Held, lock: Lock) -> Result<(u64, Lock), CutoverError> {
         self.reached(Step::Deciding).await;
         if Instant::now() >= held.until {
             return Err(too_long(held, "the journal"));
@@ -424,8 +510,7 @@ impl Cutover<'_> {
             },
         };
         self.reached(Step::Flipped).await;
-        // Should it fail, the end of the attempt shuts the door in a transaction of its own.
-        Ok((revision, lock.commit().await.is_ok()))
+        Ok((revision, lock))
     }
 
     /// Whether the rollout has this stage, once the gateway says so.
@@ -443,14 +528,12 @@ impl Cutover<'_> {
     }
 
     /// Waits until no write is in flight through any gateway.
-    async fn drained(&self, held: &Held) -> Result<Fence, CutoverError> {
-        loop {
-            let fence = self.gateway.fence(&self.plan.name, &held.token).await?;
-            if fence.drained {
-                return Ok(fence);
-            }
-            tokio::time::sleep(POLL).await;
+    async fn drained(&self, held: &Held, mut fence: Fence) -> Result<Fence, CutoverError> {
+        while !fence.drained {
+            let left = held.until.saturating_duration_since(Instant::now());
+            fence = self.gateway.drained_fence(&self.plan.name, &held.token, left).await?;
         }
+        Ok(fence)
     }
 
     /// Waits until every gateway has the new owner in force, as far as the bound lets it: one that has not
@@ -491,7 +574,8 @@ impl Cutover<'_> {
         let _ = self.gateway.lift(&self.plan.name, token).await;
         let (_, to) = direction.ends(self.monolith, self.candidate);
         let (_, new) = self.doors(direction);
-        new.shut(to, lock_wait, patience).await.map_err(CutoverError::database("shut the new owner's door"))?;
+        let shut = new.shut_after_all(to, lock_wait, patience).await;
+        shut.map_err(CutoverError::database("shut the new owner's door"))?;
         self.hooks.ask(&self.plan.name, direction, HookPoint::Undone).await?;
         self.note(attempt, AttemptStep::Undone, &Note { reason: Some(reason.to_owned()), ..Note::default() }).await
     }

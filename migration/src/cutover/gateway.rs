@@ -193,14 +193,14 @@ impl GatewayClient {
     /// # Errors
     /// When the gateway does not answer, or refuses.
     pub async fn slice(&self, name: &str) -> Result<Option<SliceView>, GatewayError> {
-        let all: Slices = self.call(Method::GET, &["slices"], None, None).await?;
+        let all: Slices = self.call(Method::GET, &["slices"], &[], None).await?;
         Ok(all.slices.into_iter().find(|slice| slice.name == name))
     }
 
     /// The same, behind every change that is being made there.
     pub(super) async fn settled_slice(&self, name: &str) -> Result<Option<SliceView>, GatewayError> {
         // This one waits for a change that is being made.
-        let _: Value = self.call(Method::GET, &["rollout"], None, None).await?;
+        let _: Value = self.call(Method::GET, &["rollout"], &[], None).await?;
         self.slice(name).await
     }
 
@@ -211,20 +211,32 @@ impl GatewayClient {
         (hold, lease): (Duration, Duration),
     ) -> Result<Fence, GatewayError> {
         let body = json!({ "token": token, "hold_ms": whole_ms(hold), "lease_ms": whole_ms(lease) });
-        self.call(Method::POST, &["slices", slice, "fence"], None, Some(body)).await
+        self.call(Method::POST, &["slices", slice, "fence"], &[], Some(body)).await
     }
 
     pub(super) async fn renew(&self, slice: &str, token: &str, lease: Duration) -> Result<Fence, GatewayError> {
         let body = json!({ "token": token, "lease_ms": whole_ms(lease) });
-        self.call(Method::PUT, &["slices", slice, "fence"], None, Some(body)).await
+        self.call(Method::PUT, &["slices", slice, "fence"], &[], Some(body)).await
     }
 
     pub(super) async fn fence(&self, slice: &str, token: &str) -> Result<Fence, GatewayError> {
-        self.call(Method::GET, &["slices", slice, "fence"], Some(("token", token)), None).await
+        self.call(Method::GET, &["slices", slice, "fence"], &[("token", token)], None).await
+    }
+
+    /// The same, once no write is in flight, or after so long.
+    pub(super) async fn drained_fence(
+        &self,
+        slice: &str,
+        token: &str,
+        patience: Duration,
+    ) -> Result<Fence, GatewayError> {
+        let patience = whole_ms(patience.min(TIMEOUT / 2)).to_string();
+        let query = [("token", token), ("drained_within_ms", &patience)];
+        self.call(Method::GET, &["slices", slice, "fence"], &query, None).await
     }
 
     pub(super) async fn lift(&self, slice: &str, token: &str) -> Result<Lifted, GatewayError> {
-        self.call(Method::DELETE, &["slices", slice, "fence"], None, Some(json!({ "token": token }))).await
+        self.call(Method::DELETE, &["slices", slice, "fence"], &[], Some(json!({ "token": token }))).await
     }
 
     /// Sets how far a slice has come; returns the revision that has it. `token` is that of the fence, where the
@@ -234,7 +246,7 @@ impl GatewayClient {
     /// When the gateway does not answer, or refuses.
     pub async fn set_stage(&self, slice: &str, stage: DataStage, token: Option<&str>) -> Result<u64, GatewayError> {
         let body = json!({ "stage": stage, "token": token, "actor": self.actor, "reason": self.reason });
-        let set: StageSet = self.call(Method::PUT, &["slices", slice, "stage"], None, Some(body)).await?;
+        let set: StageSet = self.call(Method::PUT, &["slices", slice, "stage"], &[], Some(body)).await?;
         Ok(set.revision)
     }
 
@@ -242,15 +254,15 @@ impl GatewayClient {
         &self,
         method: Method,
         path: &[&str],
-        query: Option<(&str, &str)>,
+        query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<T, GatewayError> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
-        if let Some((name, value)) = query {
-            url.query_pairs_mut().append_pair(name, value);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         let mut request = self.client.request(method, url).bearer_auth(&self.token);
         if let Some(body) = body {

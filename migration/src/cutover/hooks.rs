@@ -24,6 +24,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use layered_config::{HumanDuration, Report, Validate};
+use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -164,12 +165,47 @@ impl Hooks {
 
     /// Asks everything of this point, one after the other; the first that fails ends it.
     pub(super) async fn ask(&self, slice: &str, direction: Direction, point: HookPoint) -> Result<(), HookError> {
+        self.ready(slice, direction, point)?.ask().await
+    }
+
+    /// Everything of this point, to be asked without delay: a client reads the system's certificates, which takes tens
+    /// of milliseconds.
+    pub(super) fn ready<'a>(
+        &'a self,
+        slice: &'a str,
+        direction: Direction,
+        point: HookPoint,
+    ) -> Result<Asking<'a>, HookError> {
+        let failed = |hook: &Hook, error: reqwest::Error| HookError::Failed {
+            point,
+            url: hook.url.clone(),
+            why: error.without_url().to_string(),
+        };
+        let hooks = self.of(direction, point).iter().map(|hook| {
+            let client = Client::builder().no_proxy().timeout(hook.timeout.get()).build();
+            Ok((hook, client.map_err(|error| failed(hook, error))?))
+        });
+        Ok(Asking { hooks: hooks.collect::<Result<_, _>>()?, slice, direction, point })
+    }
+}
+
+/// Hooks of one point, with what it takes to ask them.
+pub(super) struct Asking<'a> {
+    hooks: Vec<(&'a Hook, Client)>,
+    slice: &'a str,
+    direction: Direction,
+    point: HookPoint,
+}
+
+impl Asking<'_> {
+    pub(super) async fn ask(&self) -> Result<(), HookError> {
+        let Self { hooks, slice, direction, point } = self;
         let persistent = matches!(point, HookPoint::After | HookPoint::Undone);
-        for hook in self.of(direction, point) {
+        for (hook, client) in hooks {
             let until = Instant::now() + PERSISTENCE;
-            while let Err(why) = hook.ask(slice, direction, point).await {
+            while let Err(why) = hook.ask(client, slice, *direction, *point).await {
                 if !persistent || Instant::now() >= until {
-                    return Err(HookError::Failed { point, url: hook.url.clone(), why });
+                    return Err(HookError::Failed { point: *point, url: hook.url.clone(), why });
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -179,9 +215,7 @@ impl Hooks {
 }
 
 impl Hook {
-    async fn ask(&self, slice: &str, direction: Direction, point: HookPoint) -> Result<(), String> {
-        let client = reqwest::Client::builder().no_proxy().timeout(self.timeout.get()).build();
-        let client = client.map_err(|error| error.to_string())?;
+    async fn ask(&self, client: &Client, slice: &str, direction: Direction, point: HookPoint) -> Result<(), String> {
         let way = if direction == Direction::Forward { "cutover" } else { "rollback" };
         let mut request = client.post(&self.url).json(&json!({
             "slice": slice,

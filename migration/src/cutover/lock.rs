@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::time::Instant;
 
-use super::door::{Door, is_locked, set_lock_timeout};
+use super::door::is_locked;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -28,21 +28,20 @@ impl Lock {
         Ok(connection)
     }
 
-    /// Waits for writers that are under way and keeps others waiting. Every `lock_wait` it steps back and lets
-    /// those pass that a writer under way may itself be waiting for.
+    /// Takes what `statements` lock, in one message: waits for writers that are under way and keeps others waiting.
+    /// Every `lock_wait` it steps back and lets those pass that a writer under way may itself be waiting for.
     ///
     /// # Errors
     /// The database's; a lock timeout when `until` has come.
     pub(super) async fn take(
         mut connection: PgConnection,
-        door: &Door,
+        statements: &str,
         lock_wait: Duration,
         until: Instant,
     ) -> sqlx::Result<Self> {
+        let all = format!("BEGIN; SET LOCAL lock_timeout = {}; {statements}", lock_wait.as_millis().max(1));
         loop {
-            sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
-            set_lock_timeout(&mut connection, lock_wait).await?;
-            match sqlx::raw_sql(AssertSqlSafe(door.lock_statement())).execute(&mut connection).await {
+            match sqlx::raw_sql(AssertSqlSafe(all.clone())).execute(&mut connection).await {
                 Ok(_) => return Ok(Self { connection }),
                 Err(error) if is_locked(&error) && Instant::now() < until => {
                     sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
@@ -53,15 +52,15 @@ impl Lock {
         }
     }
 
-    /// Shuts the door; seen by others when [`Lock::commit`] has returned.
-    pub(super) async fn shut(&mut self, door: &Door) -> sqlx::Result<()> {
-        door.shut_in(&mut self.connection).await
+    /// Does more behind it; seen by others when [`Lock::commit`] has returned.
+    pub(super) async fn execute(&mut self, statements: &str) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut self.connection).await.map(drop)
     }
 
-    /// Lets go, with the door shut. Whoever waits to write is refused then.
-    pub(super) async fn commit(mut self) -> sqlx::Result<()> {
+    /// Lets go, with what was done behind it. Whoever has time ends the connection.
+    pub(super) async fn commit(mut self) -> sqlx::Result<PgConnection> {
         sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
-        self.connection.close().await
+        Ok(self.connection)
     }
 
     /// Lets go, as if nothing had been.

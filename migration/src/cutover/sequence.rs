@@ -1,37 +1,84 @@
 //! Sequences of the new owner's columns, set beyond every value that the old owner gave out.
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::{identifier::QualifiedName, slice::SlicePlan, stream::Direction};
+use crate::{
+    identifier::{QualifiedName, literal},
+    slice::SlicePlan,
+    stream::Direction,
+};
+
+/// The new owner's sequences and what they continue, found out before anybody waits.
+#[derive(Debug, Default)]
+pub(super) struct Sequences(Vec<Sequence>);
+
+#[derive(Debug)]
+struct Sequence {
+    /// The column on both sides.
+    column: Pair,
+    /// The new owner's sequence, and the old one's where there is one, as SQL text that `nextval` takes.
+    new: String,
+    old: Option<String>,
+}
 
 /// One column on both sides.
+#[derive(Debug)]
 struct Pair {
     from: (QualifiedName, String),
     to: (QualifiedName, String),
 }
 
-/// Sets every sequence behind a column of the new owner's to where the old owner's stands, or to the column's
-/// highest value when that is higher. Never sets one back.
-pub(super) async fn carry(from: &PgPool, to: &PgPool, plan: &SlicePlan, direction: Direction) -> sqlx::Result<()> {
-    let pairs = pairs(plan, direction);
-    if pairs.is_empty() {
-        return Ok(());
+impl Sequences {
+    /// Those behind the columns of a slice.
+    pub(super) async fn find(
+        from: &mut PgConnection,
+        to: &mut PgConnection,
+        plan: &SlicePlan,
+        direction: Direction,
+    ) -> sqlx::Result<Self> {
+        let mut found = Vec::new();
+        for column in pairs(plan, direction) {
+            if let Some(new) = behind(to, &column.to).await? {
+                let old = behind(from, &column.from).await?;
+                found.push(Sequence { column, new, old });
+            }
+        }
+        Ok(Self(found))
     }
-    let (mut from, mut to) = (from.acquire().await?, to.acquire().await?);
-    for pair in pairs {
-        let Some(sequence) = behind(&mut to, &pair.to).await? else { continue };
-        let given_out = match behind(&mut from, &pair.from).await? {
-            Some(old) => last_value(&mut from, &old).await?,
-            None => None,
-        };
-        let (table, column) = (pair.to.0.quoted(), quoted(&pair.to.1));
-        let sql = format!(
-            "SELECT setval($1::regclass, highest) FROM (SELECT greatest($2, (SELECT max({column})::bigint FROM {table}), \
-             pg_sequence_last_value($1::regclass)) AS highest) AS found WHERE highest >= 1"
-        );
-        sqlx::query(AssertSqlSafe(sql)).bind(sequence).bind(given_out).execute(&mut *to).await?;
+
+    /// The last values that the old owner gave out, where it has; each in its place.
+    pub(super) async fn given_out(&self, from: &mut PgConnection) -> sqlx::Result<Vec<Option<i64>>> {
+        if self.0.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<Option<&str>> = self.0.iter().map(|sequence| sequence.old.as_deref()).collect();
+        sqlx::query_scalar(
+            "SELECT pg_sequence_last_value(name::regclass) FROM unnest($1::text[]) WITH ORDINALITY AS given (name, place) \
+             ORDER BY place",
+        )
+        .bind(names)
+        .fetch_all(from)
+        .await
     }
-    Ok(())
+
+    /// Sets every one to where the old owner's stands, or to the column's highest value when that is higher. Never sets
+    /// one back.
+    pub(super) async fn carry(&self, to: &mut PgConnection, given_out: &[Option<i64>]) -> sqlx::Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let settings = self.0.iter().enumerate().map(|(place, Sequence { column, new, .. })| {
+            let (table, name, new) = (column.to.0.quoted(), quoted(&column.to.1), literal(new));
+            format!(
+                "SELECT setval({new}::regclass, highest) FROM (SELECT greatest(($1::bigint[])[{}], \
+                 (SELECT max({name})::bigint FROM {table}), pg_sequence_last_value({new}::regclass)) AS highest) AS found \
+                 WHERE highest >= 1",
+                place + 1
+            )
+        });
+        let all = settings.collect::<Vec<_>>().join(" UNION ALL ");
+        sqlx::query(AssertSqlSafe(all)).bind(given_out).execute(to).await.map(drop)
+    }
 }
 
 /// Columns that are the same on both sides and are given their values.
@@ -49,7 +96,7 @@ fn pairs(plan: &SlicePlan, direction: Direction) -> Vec<Pair> {
     plan.tables.iter().flat_map(of_table).collect()
 }
 
-/// The sequence that gives a column its values, as SQL text that `nextval` takes.
+/// The sequence that gives a column its values.
 async fn behind(
     connection: &mut PgConnection,
     (table, column): &(QualifiedName, String),
@@ -59,11 +106,6 @@ async fn behind(
         .bind(column)
         .fetch_one(connection)
         .await
-}
-
-/// The last value that was given out; none before the first.
-async fn last_value(connection: &mut PgConnection, sequence: &str) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar("SELECT pg_sequence_last_value($1::regclass)").bind(sequence).fetch_one(connection).await
 }
 
 fn quoted(column: &str) -> String {

@@ -217,10 +217,19 @@ pub async fn find(to: &PgPool, slice: &str, direction: Direction) -> Result<Opti
         if !is_there(to).await? {
             return Ok(None);
         }
-        let row: Option<Row> = sqlx::query_as(READ).bind(slice).bind(direction.as_str()).fetch_optional(to).await?;
-        Ok(row.map(stream))
+        read(&mut *to.acquire().await?, slice, direction).await
     };
     work.await.map_err(StreamError::database("read the ledger of streams"))
+}
+
+/// The same, where there is a ledger.
+pub(crate) async fn read(
+    connection: &mut PgConnection,
+    slice: &str,
+    direction: Direction,
+) -> sqlx::Result<Option<Stream>> {
+    let row: Option<Row> = sqlx::query_as(READ).bind(slice).bind(direction.as_str()).fetch_optional(connection).await?;
+    Ok(row.map(stream))
 }
 
 /// Every stream that writes to a database.

@@ -65,7 +65,7 @@ use crate::{lsn::Lsn, slice::SlicePlan};
 const PREFIX: &str = "strangler";
 
 /// How often a position is asked for while somebody waits.
-const POLL: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(1);
 
 /// Who was told to stop is given so long before a stream is ended.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -186,7 +186,7 @@ pub async fn mark(from: &PgPool, slice: &str) -> Result<Lsn, StreamError> {
     work.await.map_err(StreamError::database("write a mark into the log"))
 }
 
-/// Waits until a running stream has applied everything up to a position.
+/// Waits until a running stream has applied everything up to a position; answers how it is then.
 ///
 /// # Errors
 /// [`StreamError::Behind`] when it has not within `patience`; [`StreamError::Stopped`] at once when the
@@ -197,12 +197,18 @@ pub async fn wait_until_applied(
     direction: Direction,
     position: Lsn,
     patience: Duration,
-) -> Result<(), StreamError> {
+) -> Result<Stream, StreamError> {
     let begun = Instant::now();
+    let reading = || StreamError::database("read the ledger of streams");
+    if !ledger::is_there(to).await.map_err(reading())? {
+        return Err(unknown(slice));
+    }
+    let mut connection = to.acquire().await.map_err(reading())?;
     loop {
-        let stream = find(to, slice, direction).await?.ok_or_else(|| unknown(slice))?;
+        let stream = ledger::read(&mut connection, slice, direction).await.map_err(reading())?;
+        let stream = stream.ok_or_else(|| unknown(slice))?;
         if stream.applied_lsn.is_some_and(|applied| applied >= position) {
-            return Ok(());
+            return Ok(stream);
         }
         if let Some(reason) = stream.reason {
             return Err(StreamError::Stopped { slice: slice.to_owned(), reason });

@@ -189,7 +189,7 @@ impl Following {
             wait_until_applied(to, between.slice, self.direction, seen, self.patience).await
         };
         match waited.await {
-            Ok(()) => Ok(Passed::Yes),
+            Ok(_) => Ok(Passed::Yes),
             Err(StreamError::Behind { .. }) => Ok(Passed::NotYet),
             Err(StreamError::Database { source, .. }) => Err(source),
             Err(_) => Ok(Passed::Unknown),

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -23,6 +23,9 @@ use crate::{
     slices::{Fence, FenceError, Hold, Instance},
 };
 
+/// Between two looks at what other gateways say of a fence, for who waits until it is drained.
+const OTHERS: Duration = Duration::from_millis(2);
+
 /// The longest token.
 const MAX_TOKEN_BYTES: usize = 128;
 
@@ -35,6 +38,16 @@ struct PlaceRequest {
     hold_ms: u64,
     /// How long it stands without being renewed, in milliseconds.
     lease_ms: u64,
+}
+
+/// A fence that is looked at.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LookRequest {
+    token: String,
+    /// The answer may wait for so long, in milliseconds, until no write is in flight.
+    #[serde(default)]
+    drained_within_ms: u64,
 }
 
 /// A fence that is to stand for longer.
@@ -165,15 +178,26 @@ pub(super) async fn lift(
     Ok(Json(json!({ "slice": name, "held_ms": held_ms, "released": waiting })))
 }
 
-/// `GET /api/v1/slices/{name}/fence?token=`
+/// `GET /api/v1/slices/{name}/fence?token=&drained_within_ms=`
 pub(super) async fn look(
     State(state): State<Arc<AdminState>>,
     Path(name): Path<String>,
-    Query(Holder { token }): Query<Holder>,
+    Query(LookRequest { token, drained_within_ms }): Query<LookRequest>,
 ) -> Result<Json<Value>, Refused> {
     let slice = state.slice(&name)?;
-    let gateways = state.gateways(slice, &token).await?;
-    state.fence_view(slice, &token, gateways)
+    let until = Instant::now() + Duration::from_millis(drained_within_ms);
+    loop {
+        // Registered before the look, so that what changes in between is not slept through.
+        let changed = state.slices.next_change();
+        let gateways = state.gateways(slice, &token).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || is_drained(&state.standing(slice, &token)?, &gateways) {
+            return state.fence_view(slice, &token, gateways);
+        }
+        // Other gateways announce nothing here.
+        let patience = if state.fleet.is_some() { OTHERS.min(left) } else { left };
+        let _ = timeout(patience, changed).await;
+    }
 }
 
 /// `PUT /api/v1/slices/{name}/stage`. Another owner needs a fence that stands and is drained everywhere; by its

@@ -11,6 +11,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use chrono::{SubsecRound as _, Utc};
 use layered_config::Problems;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     Authorship,
@@ -50,6 +51,8 @@ pub(super) struct Live {
     metrics: Arc<Metrics>,
     recall: Arc<Recall>,
     snapshot: ArcSwap<Snapshot>,
+    /// Woken when the snapshot is replaced.
+    revised: Notify,
     /// Also the lock under which the snapshot is replaced.
     pending: Mutex<Vec<Pending>>,
     /// For each route, whether the lease of its ramp is held here.
@@ -62,11 +65,17 @@ impl Live {
         let snapshot = ArcSwap::from_pointee(Snapshot::initial(&table, &policies));
         let recall = Arc::new(Recall::new(&table));
         let held = table.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { table, policies, metrics, recall, snapshot, pending: Mutex::default(), held }
+        let (revised, pending) = (Notify::new(), Mutex::default());
+        Self { table, policies, metrics, recall, snapshot, revised, pending, held }
     }
 
     pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
+    }
+
+    /// Ends when the snapshot is another than at the time of this call.
+    pub(super) fn next_revision(&self) -> Notified<'_> {
+        self.revised.notified()
     }
 
     pub(super) fn table(&self) -> &RouteTable {
@@ -183,6 +192,7 @@ impl Live {
         self.metrics.state_changed(&snapshot);
         let snapshot = Arc::new(snapshot);
         let before = self.snapshot.swap(snapshot.clone());
+        self.revised.notify_waiters();
         // In force first: whoever begins to wait from now on knows that its decision is void.
         for (id, route) in self.table.iter().filter(|(id, _)| snapshot.get(*id).epoch > before.get(*id).epoch) {
             let requests = self.recall.recall(id);

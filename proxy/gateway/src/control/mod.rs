@@ -43,6 +43,7 @@ use std::{
 };
 
 use arc_swap::Guard;
+use tokio::sync::futures::Notified;
 
 pub use chain::{Break, Fault, Head, LogEntry, NO_HASH, Revision, Verification, Verified};
 pub use change::{Authorship, Change, ChangeError, Changed, Expect, Kind};
@@ -96,6 +97,11 @@ impl Control {
     /// The state in force.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.live.snapshot()
+    }
+
+    /// Ends when the state in force is another than at the time of this call.
+    pub(crate) fn next_revision(&self) -> Notified<'_> {
+        self.live.next_revision()
     }
 
     /// The routes the state is about.

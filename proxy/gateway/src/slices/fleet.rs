@@ -180,7 +180,10 @@ impl Follower {
             Err(error) => return error,
         };
         let mut done = Done::default();
+        let control = self.control.clone();
         loop {
+            // Registered before the look, so that what changes in between is not slept through.
+            let revised = control.next_revision();
             if let Err(error) = self.look(&mut listener, &mut done).await {
                 return error;
             }
@@ -200,6 +203,8 @@ impl Follower {
                     }
                 }
                 () = self.slices.changed(patience) => {}
+                // Whoever flips the owner waits until every gateway has said that it follows.
+                () = revised => {}
             }
         }
     }

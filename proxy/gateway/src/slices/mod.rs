@@ -86,8 +86,13 @@ impl Slices {
         self.gates.len()
     }
 
+    /// Ends when something about a fence is other than it is at the time of this call.
+    pub(crate) fn next_change(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
     /// Waits until something about a fence is other than before, or for this long.
     pub(crate) async fn changed(&self, patience: Duration) {
-        let _ = tokio::time::timeout(patience, self.changed.notified()).await;
+        let _ = tokio::time::timeout(patience, self.next_change()).await;
     }
 }
