@@ -262,6 +262,9 @@ impl Applier {
 
     /// Writes a part of the transaction that is open. When the database refuses, change by change.
     async fn piece(&mut self, items: &[Item]) -> Result<(), StreamError> {
+        if items.is_empty() {
+            return Ok(());
+        }
         let kept = !self.may_truncate && items.iter().any(|item| matches!(item, Item::Truncate { .. }));
         if self.held.is_empty() && !kept {
             let writer = &mut self.writers[0];

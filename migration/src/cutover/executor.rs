@@ -22,11 +22,12 @@ use super::{
     plan::Plan,
     sequence::Sequences,
     situation,
-    tail::{Side, Tail},
+    tail::Tail,
 };
 use crate::{
     slice::{SlicePlan, session_settings},
     stream::{self, Direction},
+    verify::Side,
 };
 
 /// Between two looks at something that others do.
@@ -328,7 +329,7 @@ impl Cutover<'_> {
         let sequences = Sequences::find(&mut old, &mut new, self.plan, direction).await?;
         let tail = Tail::of(self.plan, self.settings.tail_rows);
         // What they find is of no use yet; the same statements are quicker the second time.
-        let (old_side, new_side) = direction.ends(Side::Monolith, Side::Candidate);
+        let (old_side, new_side) = direction.ends(Side::Source, Side::Target);
         sequences.given_out(&mut old).await?;
         tail.newest(&mut old, old_side).await?;
         tail.newest(&mut new, new_side).await?;
@@ -405,7 +406,7 @@ impl Cutover<'_> {
     ) -> Result<Locks, CutoverError> {
         let Ready { settle, lock, shut, door, open, mut old, mut new, tail, sequences } = ready;
         let Settings { lock_wait, .. } = *self.settings;
-        let (old_side, new_side) = direction.ends(Side::Monolith, Side::Candidate);
+        let (old_side, new_side) = direction.ends(Side::Source, Side::Target);
         let fence = self.within(held, "writes in flight", self.drained(held, fence)).await?;
         report.found_in_flight = fence.gateways.iter().filter_map(|gateway| gateway.found).sum();
         report.drained_ms = Some(ms(held.since.elapsed()));

@@ -10,13 +10,20 @@
 //!   hooks    settle: what services write behind their answers
 //!   lock     ────────────────────────────────────────────────► writers wait, reads go on
 //!   drain    mark ─► wait until the stream has applied it ───────────────────────────► all rows are here
-//!   tail     sequences, the newest rows once more, quarantine
+//!            meanwhile ──────────────────────────────────────► door shut, unseen;
+//!                                                              newest rows, sequences
+//!   tail     the newest rows once more, quarantine, sequences
+//!            meanwhile ──────────────────────────────────────────────────────────────► door open, unseen
 //!   open     ────────────────────────────────────────────────────────────────────────► door open
 //!   flip     ───── owner, connection, routes, in one revision ► new state
 //!   shut     ────────────────────────────────────────────────► door shut, lock gone
 //!   lift     ───── lift ──────────────────► writes go on, to the new owner
 //!   hooks    after
 //! ```
+//!
+//! What stands beside each other from the lock on is done at the same time, and so are the journal's entries: `deciding`
+//! with the opening, `decided` with the shutting. Before the fence connections are made, statements are written and run
+//! once, and clients of hooks are made ready.
 //!
 //! Rolling back is the same with the two databases in each other's place. [`Cutover::cut_over`], [`Cutover::roll_back`] and
 //! [`Cutover::complete`] may each be called again after a kill at any instruction.

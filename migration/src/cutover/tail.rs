@@ -1,35 +1,38 @@
 //! The newest rows once more, while nobody writes: what the stream brought last is what nobody has compared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{
-    projection::BASE,
-    slice::{CANDIDATE, SlicePlan, TablePlan, TargetColumn},
+    slice::SlicePlan,
+    verify::{Digest, Side, shown},
 };
-
-type Rows = BTreeMap<String, Option<String>>;
 
 /// The newest rows of each table of a slice, of those that have any: a table without a key has no newest rows, and is
 /// left to the comparison before.
 #[derive(Debug)]
 pub(super) struct Tail<'a> {
-    tables: Vec<&'a TablePlan>,
+    tables: Vec<Digest<'a>>,
     rows: u32,
 }
 
-/// A side of the slice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Monolith,
-    Candidate,
+/// Rows of one table by the candidate's key.
+pub(super) type Rows = BTreeMap<Vec<String>, Row>;
+
+/// What is known of a row.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// The monolith's key.
+    source_key: Vec<String>,
+    /// Of each column.
+    digests: Vec<i64>,
 }
 
 impl<'a> Tail<'a> {
     pub(super) fn of(plan: &'a SlicePlan, rows: u32) -> Self {
-        let tables = plan.tables.iter().filter(|table| rows > 0 && !table.identity.is_empty()).collect();
-        Self { tables, rows }
+        let tables = plan.tables.iter().filter(|table| rows > 0 && !table.identity.is_empty());
+        Self { tables: tables.map(|table| Digest { table, seed: 0 }).collect(), rows }
     }
 
     /// The newest rows by key, of each table in its place.
@@ -38,16 +41,14 @@ impl<'a> Tail<'a> {
         if newest.is_empty() {
             return Ok(newest);
         }
-        let of_table = |(place, table): (usize, &&TablePlan)| {
-            let Shape { from, key, digest, order } = side.shape(table);
-            format!("(SELECT {place}, {key}, {digest} FROM {from} ORDER BY {order} LIMIT {})", self.rows)
-        };
-        let sql = self.tables.iter().enumerate().map(of_table).collect::<Vec<_>>().join(" UNION ALL ");
-        let found: Vec<(i32, String, Option<String>)> =
+        let tables = self.tables.iter().enumerate();
+        let tables = tables.map(|(place, digest)| format!("({})", digest.of_newest(side, place, self.rows)));
+        let sql = tables.collect::<Vec<_>>().join(" UNION ALL ");
+        let found: Vec<(i32, Vec<String>, Vec<String>, Vec<i64>)> =
             sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
-        for (place, key, digest) in found {
+        for (place, key, source_key, digests) in found {
             if let Some(rows) = usize::try_from(place).ok().and_then(|place| newest.get_mut(place)) {
-                rows.insert(key, digest);
+                rows.insert(key, Row { source_key, digests });
             }
         }
         Ok(newest)
@@ -60,18 +61,20 @@ impl<'a> Tail<'a> {
         (candidate, here): (&mut PgConnection, &[Rows]),
     ) -> sqlx::Result<Vec<String>> {
         let mut differing = Vec::new();
-        for (table, (there, here)) in self.tables.iter().zip(there.iter().zip(here)) {
+        for (digest, (there, here)) in self.tables.iter().zip(there.iter().zip(here)) {
             // The newest of one side may be in another order than those of the other, which sorts by other types.
-            let only = |these: &Rows, those: &Rows| -> Vec<String> {
-                these.keys().filter(|key| !those.contains_key(*key)).cloned().collect()
-            };
-            let more_here = with_keys(candidate, &Side::Candidate.shape(table), &only(there, here)).await?;
-            let more_there = with_keys(monolith, &Side::Monolith.shape(table), &only(here, there)).await?;
-            let value = |first: &Rows, more: &Rows, key: &String| first.get(key).or_else(|| more.get(key)).cloned();
-            let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
-            for key in keys {
-                if value(there, &more_there, key) != value(here, &more_here, key) {
-                    differing.push(format!("{} {key}", table.target));
+            let not_here: Vec<&[String]> = missing(there, here).map(|(key, _)| key.as_slice()).collect();
+            let not_there: Vec<&[String]> = missing(here, there).map(|(_, row)| row.source_key.as_slice()).collect();
+            let more_here = with_keys(candidate, digest, Side::Target, &not_here).await?;
+            let more_there = with_keys(monolith, digest, Side::Source, &not_there).await?;
+            for (key, row) in there {
+                if here.get(key).map(|row| &row.digests).or_else(|| more_here.get(key)) != Some(&row.digests) {
+                    differing.push(format!("{} {}", digest.table.target, shown(key)));
+                }
+            }
+            for (key, row) in missing(here, there) {
+                if more_there.get(key) != Some(&row.digests) {
+                    differing.push(format!("{} {}", digest.table.target, shown(key)));
                 }
             }
         }
@@ -79,56 +82,25 @@ impl<'a> Tail<'a> {
     }
 }
 
-/// Rows as key and digest of their values, with what they are sorted by.
-struct Shape {
-    from: String,
-    key: String,
-    digest: String,
-    order: String,
+/// What only the first has.
+fn missing<'r>(these: &'r Rows, those: &'r Rows) -> impl Iterator<Item = (&'r Vec<String>, &'r Row)> {
+    these.iter().filter(|(key, _)| !those.contains_key(*key))
 }
 
-impl Side {
-    fn shape(self, table: &TablePlan) -> Shape {
-        let filter = table.filter.as_ref().map(|filter| format!(" WHERE ({filter})")).unwrap_or_default();
-        match self {
-            Self::Monolith => {
-                let from = format!("{} AS {BASE}{filter}", table.source.quoted());
-                let order = table.identity.iter().map(|key| format!("{BASE}.{} DESC", key.source.quoted()));
-                shape(table, |column| column.select.clone(), from, order.collect::<Vec<_>>().join(", "))
-            }
-            Self::Candidate => {
-                let from = format!("{} AS {CANDIDATE}", table.target.quoted());
-                let order = table.identity.iter().map(|key| format!("{CANDIDATE}.{} DESC", key.target.quoted()));
-                shape(table, |column| column.name.quoted(), from, order.collect::<Vec<_>>().join(", "))
-            }
-        }
-    }
-}
-
-fn shape(table: &TablePlan, value: impl Fn(&TargetColumn) -> String, from: String, order: String) -> Shape {
-    let texts = |columns: Vec<&TargetColumn>| {
-        columns.iter().map(|column| format!("({})::text", value(column))).collect::<Vec<_>>().join(", ")
-    };
-    let key = texts(table.identity.iter().filter_map(|key| table.column(&key.target)).collect());
-    let values = texts(table.columns.iter().filter(|column| column.written).collect());
-    Shape {
-        from,
-        key: format!("(ARRAY[{key}]::text[])::text"),
-        digest: format!("md5((ARRAY[{values}]::text[])::text)"),
-        order,
-    }
-}
-
-async fn with_keys(connection: &mut PgConnection, shape: &Shape, keys: &[String]) -> sqlx::Result<Rows> {
+/// The digests of the rows that have these keys on this side.
+async fn with_keys(
+    connection: &mut PgConnection,
+    digest: &Digest<'_>,
+    side: Side,
+    keys: &[&[String]],
+) -> sqlx::Result<BTreeMap<Vec<String>, Vec<i64>>> {
     if keys.is_empty() {
-        return Ok(Rows::new());
+        return Ok(BTreeMap::new());
     }
-    let Shape { from, key, digest, .. } = shape;
-    let sql = format!(
-        "SELECT row_key, row_digest FROM (SELECT {key} AS row_key, {digest} AS row_digest FROM {from}) AS all_rows \
-         WHERE row_key = ANY ($1)"
-    );
-    let found: Vec<(String, Option<String>)> =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(keys).fetch_all(connection).await?;
+    let mut query = sqlx::query_as(AssertSqlSafe(digest.of_columns(side)));
+    for place in 0..digest.table.identity.len() {
+        query = query.bind(keys.iter().filter_map(|key| key.get(place).cloned()).collect::<Vec<String>>());
+    }
+    let found: Vec<(Vec<String>, Vec<i64>)> = query.fetch_all(connection).await?;
     Ok(found.into_iter().collect())
 }

@@ -30,7 +30,7 @@ const BUCKET_SEED: i64 = 0x6275_636b_6574;
 
 /// One of the two databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// The monolith's.
     Source,
     /// The candidate's.
@@ -72,10 +72,10 @@ pub(super) struct Scope {
 
 /// How the rows of one table are digested.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Digest<'a> {
-    pub(super) table: &'a TablePlan,
+pub(crate) struct Digest<'a> {
+    pub(crate) table: &'a TablePlan,
     /// Another one in each round, so that what one round takes for equal by chance the next does not.
-    pub(super) seed: i64,
+    pub(crate) seed: i64,
 }
 
 impl Digest<'_> {
@@ -125,7 +125,7 @@ impl Digest<'_> {
 
     /// Key and the digest of each column, of the rows whose keys are the parameters: one array of
     /// text for each column of the key, the monolith's key for the monolith's side.
-    pub(super) fn of_columns(&self, side: Side) -> String {
+    pub(crate) fn of_columns(&self, side: Side) -> String {
         let parts = self.key_parts(side);
         let columns = |wrap: &dyn Fn(usize, &KeyPart) -> String| {
             parts.iter().enumerate().map(|(place, part)| wrap(place + 1, part)).collect::<Vec<_>>().join(", ")
@@ -142,6 +142,23 @@ impl Digest<'_> {
             arrays = columns(&|place, _| format!("${place}::text[]")),
             asked = columns(&|place, _| format!("k{place}")),
             filter = self.filter(side),
+        )
+    }
+
+    /// The number `place`, key, the monolith's key and the digest of each column, of those rows with the highest keys.
+    pub(crate) fn of_newest(&self, side: Side, place: usize, rows: u32) -> String {
+        let digests = self.table.compared().map(|column| record(&[typed(side, column)], self.seed));
+        let order =
+            self.key_parts(side).into_iter().map(|part| format!("{}.{} DESC", side.alias(), part.name.quoted()));
+        format!(
+            "SELECT {place}, {key}, {source_key}, ARRAY[{digests}]::bigint[] FROM {from} WHERE true {filter} \
+             ORDER BY {order} LIMIT {rows}",
+            key = texts(&self.key(side)),
+            source_key = texts(&self.source_key(side)),
+            digests = digests.collect::<Vec<_>>().join(", "),
+            from = self.from(side),
+            filter = self.filter(side),
+            order = order.collect::<Vec<_>>().join(", "),
         )
     }
 

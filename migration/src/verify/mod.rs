@@ -40,10 +40,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use self::{
-    digest::{Digest, Scope, Side},
-    ledger::Ledger,
-    round::Round,
+use self::{digest::Scope, ledger::Ledger, round::Round};
+pub(crate) use self::{
+    digest::{Digest, Side},
+    settle::shown,
 };
 use crate::{copy::CopyError, slice::SlicePlan, stream::Direction};
 

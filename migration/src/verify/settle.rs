@@ -146,7 +146,7 @@ fn difference(digest: &Digest<'_>, written: Side, row: Open) -> Difference {
 }
 
 /// A key as PostgreSQL prints an array.
-fn shown(key: &[String]) -> String {
+pub(crate) fn shown(key: &[String]) -> String {
     let part = |value: &String| {
         let plain = !value.is_empty()
             && !value.eq_ignore_ascii_case("null")

@@ -61,6 +61,32 @@ async fn writes_wait_reads_go_on_and_what_was_in_flight_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_told_when_the_last_write_has_ended_or_the_fence() {
+    let Place { sides, gateway } = Place::start("");
+    let slow = gateway.client.post(gateway.url("/f/slow/invoke")).header("x-test-hold", "1").body("{}");
+    let slow = tokio::spawn(slow.send());
+    eventually("it has arrived", async || sides.legacy.seen().len() == 1).await;
+    assert_eq!(gateway.place("t", 20_000, 20_000).await.0, 200);
+    let (status, fence) = gateway.drained_fence("t", 20).await;
+    assert_eq!((status, &fence["drained"]), (200, &json!(false)), "after so long");
+    let started = Instant::now();
+    let ((status, answer), _) = tokio::join!(gateway.drained_fence("t", 19_000), gateway.lift("t"));
+    assert_eq!((status, &answer["error"]), (409, &json!("fence_not_held")), "{answer}");
+    assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+
+    assert_eq!(gateway.place("u", 20_000, 20_000).await.0, 200);
+    let started = Instant::now();
+    let release = async {
+        assert_eq!(gateway.fence("u").await.1["drained"], false);
+        sides.legacy.release_held();
+    };
+    let ((status, fence), ()) = tokio::join!(gateway.drained_fence("u", 19_000), release);
+    assert_eq!((status, &fence["drained"]), (200, &json!(true)), "{fence}");
+    assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fence_that_nobody_renews_ends_and_nothing_fails() {
     let Place { sides: _sides, gateway } = Place::start("");
     let started = Instant::now();

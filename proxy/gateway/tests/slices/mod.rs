@@ -87,6 +87,11 @@ impl Gateway {
         self.admin(Method::GET, &format!("{FENCE}?token={token}"), None).await
     }
 
+    /// The same, once it is drained or so long later.
+    pub async fn drained_fence(&self, token: &str, within_ms: u64) -> (u16, Value) {
+        self.admin(Method::GET, &format!("{FENCE}?token={token}&drained_within_ms={within_ms}"), None).await
+    }
+
     pub async fn set_stage(&self, stage: &str, token: Option<&str>) -> (u16, Value) {
         let body = json!({ "stage": stage, "token": token, "actor": "ada", "reason": "a test" });
         self.admin(Method::PUT, "/api/v1/slices/orders/stage", Some(body)).await
