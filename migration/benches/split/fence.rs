@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Rows that are there in the beginning.
-const ROWS: i64 = 100_000;
+const ROWS: i64 = 20_000;
 
 /// Between two changes of the owner.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -67,6 +67,7 @@ pub async fn run(source: &PrivatePostgres, target: &PrivatePostgres) -> anyhow::
     execute(&to, "alter table shop.orders alter column placed set default now()").await?;
     let back = Running::start(ends, &mapping, "orders", Direction::Reverse);
     back.flows(&monolith, "orders", Direction::Reverse).await;
+    eprintln!("{ROWS} rows are there, and changes flow both ways");
     let site = Site::start(&monolith, &candidate).await?;
     let plan = read_plan(&mut *monolith.acquire().await?, &mut *candidate.acquire().await?, &mapping, "orders").await?;
 
@@ -95,6 +96,7 @@ pub async fn run(source: &PrivatePostgres, target: &PrivatePostgres) -> anyhow::
         let passing =
             Box::pin(async { if fence % 2 == 0 { cutover.cut_over().await } else { cutover.roll_back().await } });
         let report = passing.await?;
+        eprintln!("{} of {fences}: held for {:.1} ms", fence + 1, report.held_ms.unwrap_or(f64::NAN));
         passes.push((report, std::mem::take(&mut *reached.lock().unwrap_or_else(PoisonError::into_inner))));
     }
     sleep(PAUSE).await;

@@ -80,7 +80,8 @@ impl Measured {
 }
 
 pub async fn run(source: &PrivatePostgres, target: &PrivatePostgres) -> anyhow::Result<()> {
-    let (mut rate, seconds, writers) = (number("RATE", 500)?, number("SECONDS", 12)?, number("WRITERS", 8)?);
+    let (mut rate, seconds, writers) =
+        (number("LAG_RATE", 500)?, number("LAG_SECONDS", 12)?, number("LAG_WRITERS", 8)?);
     println!("rows a second, one a transaction, {writers} writers, {seconds} s each; lag in ms until it is seen\n");
     println!("{:>6} {:<32} {:>8} {:>8} {:>8} {:>8} {:>7}", "asked", "", "written", "p50", "p99", "max", "held");
     let mut highest = None;
@@ -113,7 +114,7 @@ pub async fn run(source: &PrivatePostgres, target: &PrivatePostgres) -> anyhow::
             "\nat {rate} rows a second, the highest that native replication held: p99 {:.1} ms natively, {:.1} ms ours",
             p99[0], p99[1]
         ),
-        None => println!("\nnative replication did not hold {rate} rows a second: begin with a lower RATE"),
+        None => println!("\nnative replication did not hold {rate} rows a second: begin with a lower LAG_RATE"),
     }
     Ok(())
 }

@@ -7,9 +7,9 @@
 //!   `random`), `READERS` (4).
 //! - `lag`: from a row's own timestamp, which the source gives it before its commit, to the moment in which a reader of
 //!   the target sees it, who looks every millisecond. The stream of this crate, which changes types on the way, and
-//!   PostgreSQL's own logical replication, which does not, in turn and each alone, at `RATE` (500) rows a second, one a
-//!   transaction, and at twice of it until native replication does not hold the rate any more. `SECONDS` (12) each, of
-//!   which the first quarter does not count, `WRITERS` (8) connections.
+//!   PostgreSQL's own logical replication, which does not, in turn and each alone, at `LAG_RATE` (500) rows a second, one a
+//!   transaction, and at twice of it until native replication does not hold the rate any more. `LAG_SECONDS` (12) each, of
+//!   which the first quarter does not count, `LAG_WRITERS` (8) connections.
 //! - `fence`: how long writes are held while rows change their owner, and how long the slowest write took: `FENCES` (20)
 //!   cutovers and rollbacks in turn, with `FENCE_RATE` (500) writes a second that a real gateway sends to whoever owns
 //!   the rows, each an insert. In the end every write that was acknowledged is looked for.
