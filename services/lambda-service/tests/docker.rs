@@ -12,6 +12,7 @@ use crate::{
 };
 
 const IMAGE: &str = "lambda-test-python:latest";
+const NODE_IMAGE: &str = "lambda-test-node:latest";
 const LABEL: &str = "mini-lambda.home";
 
 /// Skipping is said aloud, so that a test run that proves less than it could is seen to.
@@ -51,6 +52,18 @@ impl Docker {
             format!("[docker]\nsocket = {:?}\nfolder = \"{}\"\n", daemon.socket, home.path().display()),
         ];
         Ok(Self { daemon, settings: settings.concat(), home })
+    }
+
+    /// Has an image of this machine's Node, too.
+    fn with_node(mut self) -> Self {
+        let node = fs::canonicalize("/usr/bin/node").unwrap();
+        let mut files = vec![node.clone(), "/bin/sh".into()];
+        files.extend(TestDocker::libraries_of(&files));
+        self.daemon.import(NODE_IMAGE, files);
+        let node = node.display();
+        let runtime = "[[runtimes]]\nname = \"nodejs18\"\nkind = \"node\"";
+        self.settings += &format!("{runtime}\nimage = {NODE_IMAGE:?}\ninterpreter = \"{node}\"\n");
+        self
     }
 
     fn setup(&self) -> Setup {
@@ -155,6 +168,31 @@ async fn calls_are_answered_by_warm_containers() {
     let status = system.service.terminate(SOON * 2).await;
     assert!(status.success(), "{status} {}", system.service.log());
     assert_eq!(docker.containers(), Vec::<String>::new(), "{}", system.service.log());
+}
+
+#[tokio::test]
+async fn javascript_runs_in_containers_as_well() {
+    let docker = docker_or_skip!().with_node();
+    let system = docker.setup().start().await;
+    let code = "let calls = 0;\nasync function handler(event, context) {\n  console.log('call', ++calls);\n  \
+                return [calls, event.n, process.getuid()];\n}\n";
+    let id = system.create("nodejs18", code).await;
+    for n in 1..=3 {
+        let answer = system.invoke(&id, &json!({"n": n})).await;
+        assert_eq!(answer["output"], json!([n, n, 65534]), "{answer}");
+        assert_eq!(answer["logs"], format!("call {n}\n"));
+    }
+    let files = [
+        (
+            "index.js",
+            "const { name } = require('./lib/names');\nexports.handler = async () => [name, process.cwd()];\n",
+        ),
+        ("lib/names.js", "exports.name = 'n';\n"),
+    ];
+    let artifact = store(&system, &files).await;
+    let id = register(&system, "nodejs18", "index.handler", &artifact).await;
+    let answer = system.invoke(&id, &json!({})).await;
+    assert_eq!(answer["output"], json!(["n", "/var/task"]), "{answer}");
 }
 
 #[tokio::test]
