@@ -28,12 +28,17 @@ pub struct Pace {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {
-    pub requests: usize,
     pub failed: usize,
-    pub p50_us: f64,
-    pub p99_us: f64,
+    /// Of each request that was answered.
+    pub latencies_us: Vec<u32>,
+}
+
+impl Load {
+    pub fn requests(&self) -> usize {
+        self.failed + self.latencies_us.len()
+    }
 }
 
 /// Loads a contender.
@@ -59,11 +64,8 @@ pub fn generate(arguments: &[&str]) -> anyhow::Result<()> {
         latencies.extend(of_one);
         failed += failed_of_one;
     }
-    latencies.sort_unstable();
-    let share = |percent: usize| {
-        latencies.get(latencies.len() * percent / 100).map_or(0.0, |latency: &Duration| latency.as_secs_f64() * 1e6)
-    };
-    let load = Load { requests: latencies.len() + failed, failed, p50_us: share(50), p99_us: share(99) };
+    let us = |latency: &Duration| u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+    let load = Load { failed, latencies_us: latencies.iter().map(us).collect() };
     println!("{}", serde_json::to_string(&load)?);
     Ok(())
 }

@@ -7,7 +7,8 @@
 //! contender's processes over its requests; what its upstreams spend is not in it. What a copy costs is the
 //! difference to the same program without copies in the same round, over the copies that came back. nginx reads
 //! their answers and throws them away; the gateway compares them. The gateway without shadow is there twice: how much
-//! the second seems to differ from the first is what the machine adds by itself. Run by `scripts/bench shadow`.
+//! the second seems to differ from the first is what the machine adds by itself. Percentiles are of all rounds' requests
+//! together. Run by `scripts/bench shadow`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod contender;
@@ -34,10 +35,10 @@ use upstreams::Upstreams;
 
 /// Each contender is measured once a round; the order turns by one from round to round. Many short rounds, because
 /// a p99 differs more from one moment of a machine to the next than between the contenders.
-const DEFAULT_ROUNDS: usize = 20;
+const DEFAULT_ROUNDS: usize = 40;
 const DEFAULT_RATE: u32 = 2_000;
-const WARM_UP: Duration = Duration::from_millis(500);
-const MEASURED: Duration = Duration::from_secs(2);
+const WARM_UP: Duration = Duration::from_millis(250);
+const MEASURED: Duration = Duration::from_secs(1);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -69,12 +70,11 @@ fn compare() -> anyhow::Result<()> {
         contenders.rotate_left(usize::from(round > 0));
         for (place, contender) in contenders.iter_mut().enumerate() {
             eprint!("\rround {} of {rounds}, {} of {count}: {:<48}", round + 1, place + 1, contender.name);
-            report.add(contender.name, measure(contender, rate)?);
+            report.add(contender.name, measure(contender, rate)?)?;
         }
     }
     eprintln!();
-    report.print();
-    Ok(())
+    report.print()
 }
 
 fn measure(contender: &Contender, rate: u32) -> anyhow::Result<Round> {
@@ -82,7 +82,7 @@ fn measure(contender: &Contender, rate: u32) -> anyhow::Result<Round> {
     let (cpu_before, copies_before) = (contender.process.cpu()?, contender.copies()?);
     let load = load::run(contender.address, Pace { rate, duration: MEASURED })?;
     let cpu = contender.process.cpu()? - cpu_before;
-    ensure!(load.failed == 0, "{}: {} of {} requests failed", contender.name, load.failed, load.requests);
+    ensure!(load.failed == 0, "{}: {} of {} requests failed", contender.name, load.failed, load.requests());
     let copies = contender.copies()?.since(&copies_before);
     Ok(Round { load, cpu, copies, memory_bytes: contender.process.peak_memory_bytes()? })
 }

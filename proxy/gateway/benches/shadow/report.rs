@@ -1,7 +1,11 @@
-//! The table at the end: medians over the rounds, and differences and ratios within each round. A ratio comes with
-//! the interval that holds its true value in 95 of 100 runs, so that a difference can be told from noise.
+//! The table at the end. A ratio comes with the interval that holds its true value in 95 of 100 runs, so that a
+//! difference can be told from noise: the percentile bootstrap over rounds (Efron, 1979), in which both sides of a ratio
+//! are of the same rounds.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
+
+use hdrhistogram::Histogram;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
     contender::{MIRROR, NGINX, OFF, REORDERED, SAME},
@@ -9,6 +13,9 @@ use crate::{
     load::Load,
     median::median,
 };
+
+/// Runs that the bootstrap draws.
+const DRAWN: usize = 1_000;
 
 /// One contender in one round.
 pub struct Round {
@@ -18,16 +25,19 @@ pub struct Round {
     pub memory_bytes: u64,
 }
 
-impl Round {
-    fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.load.requests as f64
-    }
+/// What is kept of it.
+struct Kept {
+    latencies_us: Histogram<u64>,
+    requests: f64,
+    cpu_us: f64,
+    copies: Copies,
+    memory_bytes: u64,
 }
 
 pub struct Report {
     rate: u32,
     order: Vec<&'static str>,
-    rounds: BTreeMap<&'static str, Vec<Round>>,
+    rounds: BTreeMap<&'static str, Vec<Kept>>,
 }
 
 impl Report {
@@ -35,11 +45,22 @@ impl Report {
         Self { rate, order: order.collect(), rounds: BTreeMap::new() }
     }
 
-    pub fn add(&mut self, name: &'static str, round: Round) {
-        self.rounds.entry(name).or_default().push(round);
+    pub fn add(&mut self, name: &'static str, round: Round) -> anyhow::Result<()> {
+        let mut latencies_us = Histogram::new(3)?;
+        for latency in &round.load.latencies_us {
+            latencies_us.record((*latency).into())?;
+        }
+        self.rounds.entry(name).or_default().push(Kept {
+            latencies_us,
+            requests: round.load.requests() as f64,
+            cpu_us: round.cpu.as_secs_f64() * 1e6,
+            copies: round.copies,
+            memory_bytes: round.memory_bytes,
+        });
+        Ok(())
     }
 
-    pub fn print(&self) {
+    pub fn print(&self) -> anyhow::Result<()> {
         println!("{}", testkit::machine());
         println!(
             "{:<46} {:>8} {:>8} {:>8} {:>19} {:>8} {:>9} {:>9}",
@@ -47,74 +68,98 @@ impl Report {
             "CPU us",
             "p50 us",
             "p99 us",
-            "x off (95 %)",
+            "p99 x off (95 %)",
             "peak MiB",
             "compared",
             "dropped"
         );
+        let count = self.rounds.values().next().map_or(0, Vec::len);
+        let all: Vec<usize> = (0..count).collect();
         for name in &self.order {
             let rounds = &self.rounds[name];
-            let median_of = |value: fn(&Round) -> f64| median(rounds.iter().map(value).collect());
-            let off = self.rounds[if name.starts_with("nginx") { NGINX } else { OFF }].iter();
-            let slower: Vec<f64> = rounds.iter().zip(off).map(|(one, off)| one.load.p99_us / off.load.p99_us).collect();
+            let off = if name.starts_with("nginx") { NGINX } else { OFF };
+            let slower = |rounds: &[usize]| Ok(self.p99(name, rounds)? / self.p99(off, rounds)?);
+            let share = |of: fn(&Copies) -> u64| {
+                100.0 * rounds.iter().map(|one| of(&one.copies) as f64).sum::<f64>() / self.requests(name, &all)
+            };
+            let latencies = self.latencies(name, &all)?;
             println!(
-                "{name:<46} {:>8.1} {:>8.0} {:>8.0} {:>19} {:>8.1} {:>8.1}% {:>8.1}%",
-                median_of(Round::cpu_us),
-                median_of(|round| round.load.p50_us),
-                median_of(|round| round.load.p99_us),
-                Interval::of(&slower).to_string(),
-                median_of(|round| round.memory_bytes as f64 / f64::from(1 << 20)),
-                median_of(|round| round.copies.compared as f64 * 100.0 / round.load.requests as f64),
-                median_of(|round| round.copies.dropped as f64 * 100.0 / round.load.requests as f64),
+                "{name:<46} {:>8.1} {:>8} {:>8} {:>19} {:>8.1} {:>8.1}% {:>8.1}%",
+                self.cpu_us(name, &all),
+                latencies.value_at_quantile(0.5),
+                latencies.value_at_quantile(0.99),
+                Interval::of(count, slower)?.to_string(),
+                median(rounds.iter().map(|one| one.memory_bytes as f64 / f64::from(1 << 20)).collect()),
+                share(|copies| copies.compared),
+                share(|copies| copies.dropped),
             );
         }
         println!("CPU us for each copy that was sent, answered and (by the gateway) compared:");
-        let mirror = self.of_a_copy(MIRROR, NGINX, |round| round.load.requests as f64);
         for name in [SAME, REORDERED] {
-            let copy = self.of_a_copy(name, OFF, |round| round.copies.compared as f64);
-            let ratios: Vec<f64> = copy.iter().zip(&mirror).map(|(copy, mirror)| copy / mirror).collect();
-            println!("{name:<46} {:>8.1}   x nginx mirror {}", median(copy), Interval::of(&ratios));
+            let ratio =
+                |rounds: &[usize]| Ok(self.of_a_copy(name, OFF, rounds) / self.of_a_copy(MIRROR, NGINX, rounds));
+            let copy = self.of_a_copy(name, OFF, &all);
+            println!("{name:<46} {copy:>8.1}   x nginx mirror {}", Interval::of(count, ratio)?);
         }
-        println!("{MIRROR:<46} {:>8.1}", median(mirror));
+        println!("{MIRROR:<46} {:>8.1}", self.of_a_copy(MIRROR, NGINX, &all));
+        Ok(())
     }
 
-    /// What a copy costs in each round: what is spent beyond the same program without copies.
-    fn of_a_copy(&self, name: &str, without: &str, copies: fn(&Round) -> f64) -> Vec<f64> {
-        let pairs = self.rounds[name].iter().zip(&self.rounds[without]);
-        let cost = |(with, without): (&Round, &Round)| {
-            (with.cpu_us() - without.cpu_us()) * with.load.requests as f64 / copies(with)
-        };
-        pairs.map(cost).collect()
+    fn latencies(&self, name: &str, rounds: &[usize]) -> anyhow::Result<Histogram<u64>> {
+        let mut all = Histogram::new(3)?;
+        for round in rounds {
+            all.add(&self.rounds[name][*round].latencies_us)?;
+        }
+        Ok(all)
+    }
+
+    fn p99(&self, name: &str, rounds: &[usize]) -> anyhow::Result<f64> {
+        Ok(self.latencies(name, rounds)?.value_at_quantile(0.99) as f64)
+    }
+
+    fn requests(&self, name: &str, rounds: &[usize]) -> f64 {
+        rounds.iter().map(|round| self.rounds[name][*round].requests).sum()
+    }
+
+    /// Of one request.
+    fn cpu_us(&self, name: &str, rounds: &[usize]) -> f64 {
+        rounds.iter().map(|round| self.rounds[name][*round].cpu_us).sum::<f64>() / self.requests(name, rounds)
+    }
+
+    /// What a copy costs: what is spent beyond the same program without copies. nginx makes one of each request.
+    fn of_a_copy(&self, name: &str, without: &str, rounds: &[usize]) -> f64 {
+        let compared = |round: &usize| self.rounds[name][*round].copies.compared as f64;
+        let requests = self.requests(name, rounds);
+        let copies = if name == MIRROR { requests } else { rounds.iter().map(compared).sum() };
+        (self.cpu_us(name, rounds) - self.cpu_us(without, rounds)) * requests / copies
     }
 }
 
-/// The geometric mean of ratios, and where the true one is with a probability of 95 %.
+/// A value, and where the true one is with a probability of 95 %.
 struct Interval {
-    mean: f64,
+    value: f64,
     from: f64,
     to: f64,
 }
 
 impl Interval {
-    fn of(ratios: &[f64]) -> Self {
-        let logarithms: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
-        let count = logarithms.len() as f64;
-        let mean = logarithms.iter().sum::<f64>() / count;
-        let squares: f64 = logarithms.iter().map(|one| (one - mean).powi(2)).sum();
-        let freedom = count - 1.0;
-        // Student's distribution at 97.5 %, by the series of Cornish and Fisher.
-        let times = 1.96 + 2.372 / freedom + 2.823 / freedom.powi(2);
-        let error = times * (squares / freedom / count).sqrt();
-        Self { mean: mean.exp(), from: (mean - error).exp(), to: (mean + error).exp() }
+    /// Of what can be said of any choice of the `count` rounds.
+    fn of(count: usize, of: impl Fn(&[usize]) -> anyhow::Result<f64>) -> anyhow::Result<Self> {
+        // The same choices for each ratio, and in each evaluation of the same figures.
+        let mut random = StdRng::seed_from_u64(1);
+        let mut drawn = Vec::with_capacity(DRAWN);
+        for _ in 0..DRAWN {
+            let rounds: Vec<usize> = (0..count).map(|_| random.random_range(0..count)).collect();
+            drawn.push(of(&rounds)?);
+        }
+        drawn.sort_by(f64::total_cmp);
+        let at = |share: f64| drawn[(DRAWN as f64 * share) as usize];
+        Ok(Self { value: of(&(0..count).collect::<Vec<_>>())?, from: at(0.025), to: at(0.975) })
     }
 }
 
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One round has no interval.
-        if self.from.is_nan() {
-            return write!(f, "{:.2}", self.mean);
-        }
-        write!(f, "{:.2} ({:.2} to {:.2})", self.mean, self.from, self.to)
+        write!(f, "{:.2} ({:.2} to {:.2})", self.value, self.from, self.to)
     }
 }
