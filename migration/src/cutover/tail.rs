@@ -29,6 +29,9 @@ pub(super) struct Row {
     digests: Vec<i64>,
 }
 
+/// A table's place, a row's keys as [`Rows`] and [`Row`] have them, and its digests.
+type Found = (i32, Vec<String>, Vec<String>, Vec<i64>);
+
 impl<'a> Tail<'a> {
     pub(super) fn of(plan: &'a SlicePlan, rows: u32) -> Self {
         let tables = plan.tables.iter().filter(|table| rows > 0 && !table.identity.is_empty());
@@ -44,8 +47,7 @@ impl<'a> Tail<'a> {
         let tables = self.tables.iter().enumerate();
         let tables = tables.map(|(place, digest)| format!("({})", digest.of_newest(side, place, self.rows)));
         let sql = tables.collect::<Vec<_>>().join(" UNION ALL ");
-        let found: Vec<(i32, Vec<String>, Vec<String>, Vec<i64>)> =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
+        let found: Vec<Found> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
         for (place, key, source_key, digests) in found {
             if let Some(rows) = usize::try_from(place).ok().and_then(|place| newest.get_mut(place)) {
                 rows.insert(key, Row { source_key, digests });

@@ -70,7 +70,7 @@ fn compare() -> anyhow::Result<()> {
         contenders.rotate_left(usize::from(round > 0));
         for (place, contender) in contenders.iter_mut().enumerate() {
             eprint!("\rround {} of {rounds}, {} of {count}: {:<48}", round + 1, place + 1, contender.name);
-            report.add(contender.name, measure(contender, rate)?)?;
+            report.add(contender.name, &measure(contender, rate)?)?;
         }
     }
     eprintln!();

@@ -45,7 +45,7 @@ impl Report {
         Self { rate, order: order.collect(), rounds: BTreeMap::new() }
     }
 
-    pub fn add(&mut self, name: &'static str, round: Round) -> anyhow::Result<()> {
+    pub fn add(&mut self, name: &'static str, round: &Round) -> anyhow::Result<()> {
         let mut latencies_us = Histogram::new(3)?;
         for latency in &round.load.latencies_us {
             latencies_us.record((*latency).into())?;
