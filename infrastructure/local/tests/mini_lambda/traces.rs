@@ -65,7 +65,10 @@ async fn planted(system: &System, operator: &Operator) -> Value {
         let (status, body) = answer(system.client.post(&url).json(&json!({}))).await;
         assert_eq!(status, 200, "{body}");
         let report = operator.json(&["shadow", "report"]).await;
-        let Some(id) = report["mismatches"][0]["id"].as_str() else { return false };
+        // The newest come first. The oldest is the one that the log speaks of: of those that follow at once it says how
+        // many there were.
+        let oldest = report["mismatches"].as_array().and_then(|mismatches| mismatches.last());
+        let Some(id) = oldest.and_then(|mismatch| mismatch["id"].as_str()) else { return false };
         *found.lock().expect("nobody panics") = operator.json(&["shadow", "diff", id]).await["mismatch"].clone();
         true
     })
