@@ -31,6 +31,17 @@ pub fn all(servers: &Servers) -> anyhow::Result<Vec<Contender>> {
         nginx_split("nginx: split", servers, "access_log off;", "")?,
         haproxy(servers)?,
         gateway("gateway: split + metrics", servers, &Options::default())?,
+        gateway("gateway: split + metrics + log", servers, &Options { log: true, ..Options::default() })?,
+        gateway(
+            "gateway: split + metrics + log + 5 % of traces",
+            servers,
+            &Options { log: true, traces: Some(0.05), ..Options::default() },
+        )?,
+        gateway(
+            "gateway: split + metrics + log + all traces",
+            servers,
+            &Options { log: true, traces: Some(1.0), ..Options::default() },
+        )?,
         nginx_split(
             "nginx: split + limit + log",
             servers,
@@ -40,14 +51,18 @@ pub fn all(servers: &Servers) -> anyhow::Result<Vec<Contender>> {
         gateway(
             "gateway: split + metrics + limit + log",
             servers,
-            &Options { log: true, limit: Some("local"), jwt: false },
+            &Options { log: true, limit: Some("local"), ..Options::default() },
         )?,
         gateway(
             "gateway: split + metrics + Redis limit + log",
             servers,
-            &Options { log: true, limit: Some("redis"), jwt: false },
+            &Options { log: true, limit: Some("redis"), ..Options::default() },
         )?,
-        gateway("gateway: split + metrics + JWT + log", servers, &Options { log: true, limit: None, jwt: true })?,
+        gateway(
+            "gateway: split + metrics + JWT + log",
+            servers,
+            &Options { log: true, jwt: true, ..Options::default() },
+        )?,
     ])
 }
 
@@ -97,6 +112,8 @@ fn haproxy(servers: &Servers) -> anyhow::Result<Contender> {
 #[derive(Default)]
 struct Options {
     log: bool,
+    /// The share of traces that is exported, to one of the origins, which takes anything.
+    traces: Option<f64>,
     limit: Option<&'static str>,
     jwt: bool,
 }
@@ -124,6 +141,9 @@ fn gateway(name: &'static str, servers: &Servers, options: &Options) -> anyhow::
         }
         text += "[limits.policies.per-key]\ncounts = \"key\"\nrate = \"100000/s\"\nburst = 100000\n";
         route += "limits = [\"per-key\"]\n";
+    }
+    if let Some(ratio) = options.traces {
+        text += &format!("[telemetry]\notlp_endpoint = \"http://{}\"\notlp_sample_ratio = {ratio:?}\n", servers.legacy);
     }
     let mut headers = Vec::new();
     if options.jwt {
