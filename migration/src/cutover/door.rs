@@ -147,7 +147,7 @@ impl Door {
         if self.stand(&mut *pool.acquire().await?).await? == Stand::Shut {
             return Ok(());
         }
-        self.patiently(pool, lock_wait, patience, async |connection| self.alter(connection, "ENABLE").await).await
+        self.shut_after_all(pool, lock_wait, patience).await
     }
 
     /// Shuts it, whatever a transaction that opens it comes to and that nobody waits for any more: it has the same lock.
