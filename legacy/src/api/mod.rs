@@ -17,7 +17,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use objects::Objects;
-use service::Admin;
+use service::{Admin, FLUSH_PATH};
 
 use crate::{bus::EventBus, invoker::Invoker, store::Store};
 
@@ -55,6 +55,6 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/admin/cron", get(cron_control::show))
         .route("/admin/cron/pause", post(cron_control::pause))
         .route("/admin/cron/resume", post(cron_control::resume))
-        .route(flush::PATH, post(flush::flush))
+        .route(FLUSH_PATH, post(flush::flush))
         .with_state(api)
 }

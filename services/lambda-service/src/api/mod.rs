@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use domain::Runtime;
-use service::{Admin, DocumentError, Routes};
+use service::{Admin, DocumentError, FLUSH_PATH, Routes};
 use standardwebhooks::Webhook;
 
 use crate::{
@@ -111,5 +111,5 @@ fn new_routes<E: Executor>() -> Routes<Arc<Api<E>>> {
         .post("/admin/{what}/{verb}", admin::change)
         .post(dry_run::HANDSHAKE_PATH, dry_runs::handshake)
         .get(only_here::PATH, only_here::list)
-        .post(flush::PATH, flush::flush)
+        .post(FLUSH_PATH, flush::flush)
 }
