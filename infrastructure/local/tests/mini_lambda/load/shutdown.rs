@@ -127,7 +127,10 @@ async fn sigterm_ends_everything_and_loses_nothing() {
         assert_eq!(status, 201, "{created}");
         functions.push(created["function_id"].as_str().expect("an id").to_owned());
     }
-    fs::write(site.data().join("rollout.toml"), "[routes.invoke]\npercent = 50\n").expect("the stack's own file");
+    // Ids are random, so the percentage alone may leave a side without calls.
+    let pins = format!("pins = {{ \"{}\" = \"legacy\", \"{}\" = \"candidate\" }}", functions[0], functions[1]);
+    let rollout = format!("[routes.invoke]\npercent = 50\n{pins}\n");
+    fs::write(site.data().join("rollout.toml"), rollout).expect("the stack's own file");
     let traffic = Traffic::at(&gateway, &functions, CALLERS);
     for side in [Side::Legacy, Side::Candidate] {
         traffic.until(|calls| calls.iter().filter(|call| call.side() == Some(side)).count() >= 10).await;
