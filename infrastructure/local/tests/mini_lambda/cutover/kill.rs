@@ -1,5 +1,5 @@
-//! The tools killed on the way, at every step and at random, and the gateway. Whoever runs the same again finishes it
-//! or begins anew; no client of the tools' kills notices.
+//! The tools killed on the way, at every step and at random, and the gateway, and PostgreSQL. Whoever runs the same again
+//! finishes it or begins anew; no client of the tools' kills notices.
 //!
 //! `CUTOVER_TEST_KILLS` says how often, `CUTOVER_TEST_SEED` repeats an order.
 
@@ -16,9 +16,9 @@ use super::{
     each_once,
 };
 
-/// Kills of the tools in the usual run of the tests, and of the gateway.
+/// Kills of the tools in the usual run of the tests, and of a part that everybody needs.
 const TOOL_KILLS: u64 = 4;
-const GATEWAY_KILLS: u64 = 2;
+const PART_KILLS: u64 = 2;
 
 /// The steps of a cutover that a tool can be killed behind.
 const STEPS: [&str; 18] = [
@@ -48,7 +48,8 @@ const STREAM_PLACES: [&str; 3] = ["apply.before_commit", "apply.after_commit", "
 /// A fence outlives its tool by no more than its lease.
 const LEASE_MS: f64 = 1_500.0;
 
-/// Connections of a gateway that is about to die may take one more request.
+/// Connections of a part that is about to die may take one more request, and what lost it may answer one more that it
+/// was lost.
 const CLOSING: Duration = Duration::from_millis(500);
 
 fn setting(name: &str, usual: u64) -> u64 {
@@ -211,16 +212,27 @@ async fn kill_the_tools_on_the_way_and_no_client_notices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_the_gateway_on_the_way_and_nothing_is_lost() {
+    kill_on_the_way("gateway").await;
+}
+
+/// Both databases, of the monolith and of the candidate, are in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_postgres_on_the_way_and_nothing_is_lost() {
+    kill_on_the_way("postgres").await;
+}
+
+/// Kills a part of the system while the owner changes.
+async fn kill_on_the_way(part: &str) {
     let mut drill = Drill::start().await;
-    let kills = setting("CUTOVER_TEST_KILLS", GATEWAY_KILLS);
+    let kills = setting("CUTOVER_TEST_KILLS", PART_KILLS);
     let mut away = Vec::new();
     for _ in 0..kills {
         let tool = drill.split.tool(drill.verb()).spawn().await;
         drill.a_moment().await;
         let asked = Instant::now();
-        drill.split.system.kill("gateway").await;
+        drill.split.system.kill(part).await;
         tool.exited(PATIENCE).await;
-        drill.split.system.stack.process("gateway").expect("a part of the document").ready().await;
+        drill.split.system.stack.process(part).expect("a part of the document").ready().await;
         away.push((asked, Instant::now()));
         drill.fence_ends().await;
         drill.finish().await;
@@ -229,7 +241,7 @@ async fn kill_the_gateway_on_the_way_and_nothing_is_lost() {
     let was_away =
         |failed: &&Failed| away.iter().any(|(asked, back)| failed.ended >= *asked && failed.began <= *back + CLOSING);
     let others: Vec<&Failed> = told.failed.iter().filter(|failed| !was_away(failed)).collect();
-    assert!(others.is_empty(), "{} failed while the gateway was there: {:#?}", others.len(), others.first());
+    assert!(others.is_empty(), "{} failed while {part} was there: {:#?}", others.len(), others.first());
     let (functions, executions) = (each_once(&functions), each_once(&executions));
     // What was asked for and not answered may have been done, and nothing else.
     for (there, known, unanswered) in [
