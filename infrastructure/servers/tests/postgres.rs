@@ -59,6 +59,32 @@ async fn data_outlives_a_stop_and_a_kill() {
     server.stop(Duration::from_secs(30)).await;
 }
 
+/// A session that is at work outlives its killed server, and may still write the log that the next one reads.
+#[tokio::test]
+async fn no_session_of_a_killed_server_is_left_when_the_next_one_starts() {
+    let folder = reachable_folder();
+    let server = Postgres::start(&quick(folder.path())).await.expect("a first start");
+    server.ensure_database("things").await.expect("a database");
+    let mut connection = connect(&server).await;
+    let session: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.expect("a pid");
+    let at_work =
+        tokio::spawn(async move { sqlx::raw_sql("DO 'BEGIN LOOP END LOOP; END'").execute(&mut connection).await });
+    let is_there = || std::fs::read_link(format!("/proc/{session}/cwd")).is_ok();
+    let mut other = connect(&server).await;
+    let works = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state = 'active' AND query LIKE 'DO%'";
+    while sqlx::query_scalar::<_, i64>(works).bind(session).fetch_one(&mut other).await.expect("a count") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.child().signal(Signal::SIGKILL).expect("our own child");
+    server.child().exited().await;
+    assert!(is_there(), "it does not look whether its server is there");
+
+    let again = Postgres::start(&quick(folder.path())).await.expect("a start after a kill");
+    assert!(!is_there(), "two servers on one folder");
+    at_work.await.expect("it does not panic").expect_err("its session has ended");
+    again.stop(Duration::from_secs(30)).await;
+}
+
 #[tokio::test]
 async fn lock_files_that_name_another_program_are_cleared() {
     let folder = reachable_folder();

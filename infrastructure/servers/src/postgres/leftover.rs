@@ -1,32 +1,31 @@
-//! What a killed server leaves behind: its pid file, and for a moment perhaps itself.
+//! What a killed server leaves behind: its pid file, and for a moment perhaps its processes.
 
-use std::path::Path;
-use std::time::Duration;
+use std::{collections::HashSet, path::Path, time::Duration};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::time::Instant;
 
 use super::{POLL, PostgresError, folder_error};
 
-/// An orphan gets this long for a fast shutdown before the immediate one.
-const FAST_SHUTDOWN: Duration = Duration::from_secs(5);
+/// A server gets this long for a fast shutdown before the immediate one, and its sessions as long for the immediate one.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ends a server of an earlier run that still works on `data`, and removes its stale lock files: that
-/// of the data and, in `sockets`, those of its sockets.
+/// Ends a server of an earlier run that still works on `data`, and the sessions of one that was killed; then removes its
+/// stale lock files: that of the data and, in `sockets`, those of its sockets.
 ///
 /// PostgreSQL judges such a file by whether its pid is alive, and refuses to start when that is a zombie
 /// or has been given to another program of the same user; whether the process works *in* `data` is
-/// certain.
+/// certain. But by the file it also finds the shared memory that sessions hold on to when their server
+/// was killed, and does not start beside them: they go on until they wait for something, and what they commit
+/// after the log was read for recovery would be lost. So the file stays until there are none.
 pub(super) async fn clear(data: &Path, sockets: &Path, deadline: Instant) -> Result<(), PostgresError> {
     let file = data.join("postmaster.pid");
     if let Ok(text) = std::fs::read_to_string(&file) {
-        let pid = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok());
-        if let Some(pid) = pid
-            && pid > 1
-        {
-            end(pid, data, deadline).await?;
-        }
+        let server = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()).map(Pid::from_raw);
+        end(server, data, deadline).await?;
         remove(&file)?;
     }
     for entry in std::fs::read_dir(sockets).map_err(folder_error(sockets))?.flatten() {
@@ -44,27 +43,50 @@ fn remove(file: &Path) -> Result<(), PostgresError> {
     }
 }
 
-async fn end(pid: i32, data: &Path, deadline: Instant) -> Result<(), PostgresError> {
-    let started = Instant::now();
-    let mut signal = Signal::SIGINT;
-    let mut signalled = false;
-    while works_in(pid, data) {
-        if !signalled {
-            tracing::warn!(pid, "ending a PostgreSQL of an earlier run");
-            let _ = kill(Pid::from_raw(pid), signal);
-            signalled = true;
-        } else if signal == Signal::SIGINT && started.elapsed() > FAST_SHUTDOWN {
-            signal = Signal::SIGQUIT;
-            signalled = false;
+async fn end(server: Option<Pid>, data: &Path, deadline: Instant) -> Result<(), PostgresError> {
+    let mut told = HashSet::new();
+    // Sessions have their time once their server is gone.
+    let mut since = Instant::now();
+    let mut had_server = false;
+    loop {
+        let at_work = working_in(data);
+        let Some(any) = at_work.first().copied() else { return Ok(()) };
+        let server = server.filter(|server| at_work.contains(server));
+        if had_server && server.is_none() {
+            since = Instant::now();
+        }
+        had_server = server.is_some();
+        let is_late = since.elapsed() > PATIENCE;
+        let (whom, signal) = match (server, is_late) {
+            (Some(server), false) => (vec![server], Signal::SIGINT),
+            (Some(server), true) => (vec![server], Signal::SIGQUIT),
+            (None, false) => (at_work, Signal::SIGQUIT),
+            (None, true) => (at_work, Signal::SIGKILL),
+        };
+        for pid in whom {
+            if told.insert((pid, signal)) {
+                tracing::warn!(%pid, %signal, "ending a process of a PostgreSQL of an earlier run");
+                let _ = kill(pid, signal);
+            }
         }
         if Instant::now() > deadline {
-            return Err(PostgresError::StillRunning { pid });
+            return Err(PostgresError::StillRunning { pid: server.unwrap_or(any).as_raw() });
         }
         tokio::time::sleep(POLL).await;
     }
-    Ok(())
+}
+
+/// PostgreSQL's processes that have `data` as their folder, as all of one server do. An operator's shell may be there too.
+fn working_in(data: &Path) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| works_in(*pid, data)).map(Pid::from_raw).collect()
 }
 
 fn works_in(pid: i32, data: &Path) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == data)
+    let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).ok();
+    // A program that was replaced meanwhile has words behind its name.
+    let is_postgres =
+        |program: &Path| program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"postgres"));
+    link("cwd").is_some_and(|folder| folder == data) && link("exe").is_some_and(|program| is_postgres(&program))
 }

@@ -227,6 +227,7 @@ async fn kill_on_the_way(part: &str) {
     let kills = setting("CUTOVER_TEST_KILLS", PART_KILLS);
     let mut away = Vec::new();
     for _ in 0..kills {
+        let what = format!("{part} during {}", drill.verb());
         let tool = drill.split.tool(drill.verb()).spawn().await;
         drill.a_moment().await;
         let asked = Instant::now();
@@ -236,6 +237,9 @@ async fn kill_on_the_way(part: &str) {
         away.push((asked, Instant::now()));
         drill.fence_ends().await;
         drill.finish().await;
+        eprintln!("killed {what}; as it should be after {:.1?}; the tool:\n{}", asked.elapsed(), tool.log());
+        // Now, while it can be told which kill it was.
+        assert_possible(&drill.clients.told());
     }
     let ([functions, executions], told) = drill.end().await;
     let was_away =

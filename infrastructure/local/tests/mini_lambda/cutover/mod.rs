@@ -167,6 +167,11 @@ fn each_once(ids: &[String]) -> BTreeSet<String> {
 /// Nothing that clients did and saw was impossible.
 fn assert_possible(told: &Told) {
     let found = history::violations(&told.events);
+    for violation in found.iter().take(3) {
+        for event in told.events.iter().filter(|event| event.object == violation.object) {
+            eprintln!("{event:?}");
+        }
+    }
     let shown: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();
     assert!(found.is_empty(), "{} violations in {} acts:\n{}", found.len(), told.events.len(), shown.join("\n"));
 }
