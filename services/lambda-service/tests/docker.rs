@@ -56,9 +56,7 @@ impl Docker {
 
     /// Has an image of this machine's Node, too.
     fn with_node(mut self) -> Self {
-        let node = fs::canonicalize("/usr/bin/node").unwrap();
-        let mut files = vec![node.clone(), "/bin/sh".into()];
-        files.extend(TestDocker::libraries_of(&files));
+        let (node, files) = TestDocker::node();
         self.daemon.import(NODE_IMAGE, files);
         let node = node.display();
         let runtime = "[[runtimes]]\nname = \"nodejs18\"\nkind = \"node\"";

@@ -110,18 +110,39 @@ impl TestDocker {
     /// When it cannot be made.
     #[must_use]
     pub fn import_python(&self, image: &str) -> PathBuf {
+        let (python, files) = Self::python();
+        self.import(image, files);
+        python
+    }
+
+    /// Where this machine's `/usr/bin/python3` is, and all that it needs in an image.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn python() -> (PathBuf, Vec<PathBuf>) {
         let asking = "import os, sys; print(os.path.realpath(sys.executable)); print(os.path.dirname(os.__file__))";
         let asked = Command::new("/usr/bin/python3").args(["-I", "-S", "-c", asking]).output().expect("python3");
         let asked = String::from_utf8(asked.stdout).expect("paths");
         let [python, library] = asked.lines().collect::<Vec<_>>()[..] else { panic!("two paths: {asked}") };
         let modules = std::fs::read_dir(Path::new(library).join("lib-dynload")).expect("Python's compiled modules");
-        let mut linked = vec![PathBuf::from(python), "/bin/sh".into()];
-        linked.extend(modules.filter_map(|module| Some(module.ok()?.path())));
-        let mut files = Self::libraries_of(&linked);
-        files.extend(linked);
+        let mut files = vec![PathBuf::from(python), "/bin/sh".into()];
+        files.extend(modules.filter_map(|module| Some(module.ok()?.path())));
+        files.extend(Self::libraries_of(&files));
         files.push(library.into());
-        self.import(image, files);
-        python.into()
+        (python.into(), files)
+    }
+
+    /// Where this machine's `/usr/bin/node` is, and all that it needs in an image.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn node() -> (PathBuf, Vec<PathBuf>) {
+        let node = std::fs::canonicalize("/usr/bin/node").expect("node");
+        let mut files = vec![node.clone(), "/bin/sh".into()];
+        files.extend(Self::libraries_of(&files));
+        (node, files)
     }
 
     /// The shared libraries of this machine that these programs need.

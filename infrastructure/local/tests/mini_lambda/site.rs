@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use testkit::eventually;
-use toml_edit::{DocumentMut, value};
+use toml_edit::{Array, DocumentMut, Table, value};
 
 /// Longer than anything may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,13 +115,23 @@ impl Site {
 
     /// Sets variables of one of the stack's processes.
     pub fn environment(&self, process: &str, variables: &[(&str, &str)]) {
-        self.edit("stack.toml", |document| {
-            let processes = document["process"].as_array_of_tables_mut().expect("it has processes");
-            let table = processes.iter_mut().find(|table| table["name"].as_str() == Some(process));
-            let table = table.expect("a process of that name");
+        self.edit_process(process, |table| {
             for (name, text) in variables {
                 table["env"][*name] = value(*text);
             }
+        });
+    }
+
+    /// Starts one of the stack's processes with these arguments.
+    pub fn arguments(&self, process: &str, arguments: &[&str]) {
+        self.edit_process(process, |table| table["args"] = value(Array::from_iter(arguments.iter().copied())));
+    }
+
+    fn edit_process(&self, process: &str, change: impl FnOnce(&mut Table)) {
+        self.edit("stack.toml", |document| {
+            let processes = document["process"].as_array_of_tables_mut().expect("it has processes");
+            let table = processes.iter_mut().find(|table| table["name"].as_str() == Some(process));
+            change(table.expect("a process of that name"));
         });
     }
 

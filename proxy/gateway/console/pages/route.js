@@ -17,8 +17,12 @@ export function route(world, name) {
   const charts = h("div", { class: "charts" });
   const weight = shareForm(world, name, "weight", "Share of keys on the candidate, in percent", said);
   const copies = shareForm(world, name, "shadow", "Share of requests that are shadowed, in percent", said);
-  const commands = COMMANDS.map((command) =>
-    h("button", { type: "button", "data-command": command, onclick: () => ramp(world, name, command, said) }, command));
+  // Such a button keeps the focus, which one that is switched off while it is pressed would lose.
+  const isOff = (button) => button.getAttribute("aria-disabled") === "true";
+  const commands = COMMANDS.map((command) => h("button", {
+    type: "button", "data-command": command, "aria-disabled": "true",
+    onclick: ({ currentTarget }) => isOff(currentTarget) || ramp(world, name, command, said),
+  }, command));
   const ramping = h("section", {}, h("h2", {}, "Ramp"), ramps,
     h("div", { class: "inline", role: "group", "aria-label": "Commands of the ramp" }, commands));
   const actions = h("button", { type: "button", class: "danger", onclick: () => rollBack(world, name, said) }, "Roll back");
@@ -41,6 +45,9 @@ export function route(world, name) {
     copies.stands(copied?.percent ?? 0, Boolean(copied));
     ramping.hidden = !ramped || ramped.steps.length === 0;
     if (ramped) redraw(ramps, steps(ramped));
+    for (const button of commands) {
+      button.setAttribute("aria-disabled", String(!ramped?.commands.includes(button.dataset.command)));
+    }
     const points = world.series.points(name);
     const of = (what) => points.map(({ ago, legacy, candidate }) =>
       ({ ago, legacy: legacy?.[what] ?? null, candidate: candidate?.[what] ?? null }));

@@ -41,6 +41,7 @@ fn view(state: &AdminState, ramp: &RouteRamp) -> Value {
         "percent": snapshot.get(ramp.id).weight,
         "ramp": known.map(|known| ramp_view(&known.record.state)),
         "steps": steps.collect::<Vec<_>>(),
+        "commands": ramp.followed(known.map(AsRef::as_ref), snapshot.get(ramp.id).weight.points()),
         "here": ramp.showing.get(),
         "verdict": ramp.verdict(),
         "evidence": ramp.evidence(),

@@ -13,7 +13,7 @@ use crate::{
 const ATTEMPTS: usize = 8;
 
 /// What an operator may ask of a ramp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
     /// Begin it.
@@ -50,6 +50,8 @@ pub(crate) enum CommandError {
 }
 
 impl Command {
+    const ALL: [Self; 6] = [Self::Start, Self::Pause, Self::Resume, Self::Approve, Self::Promote, Self::Abort];
+
     /// What it is to a ramp under way; `None` for the one that begins it.
     fn event(self, by: &Authorship) -> Option<Event> {
         let why =
@@ -62,6 +64,19 @@ impl Command {
             Self::Promote => Some(Event::Promote(why("promoted"))),
             Self::Abort => Some(Event::Abort(why("aborted"))),
         }
+    }
+}
+
+impl RouteRamp {
+    /// The commands that would be followed as things stand.
+    pub(crate) fn followed(&self, known: Option<&Ramping>, weight: u16) -> Vec<Command> {
+        let Some(plan) = &self.plan else { return Vec::new() };
+        let by = Authorship { actor: String::new(), reason: String::new(), authenticated_as: String::new() };
+        let is_followed = |command: &Command| match command.event(&by) {
+            None => may_start(plan, known, weight).is_ok(),
+            Some(event) => known.is_some_and(|known| known.record.state.next(&plan.plan, event).is_ok()),
+        };
+        Command::ALL.into_iter().filter(is_followed).collect()
     }
 }
 
@@ -114,15 +129,20 @@ fn start(
     revision: u64,
     by: &Authorship,
 ) -> Result<RampState, CommandError> {
+    may_start(plan, known, weight)?;
+    control.drop_lease(ramp.id)?;
+    let state = RampState::start(&plan.plan, weight);
+    keep(control, ramp, &plan.hash, state, revision, by)
+}
+
+fn may_start(plan: &Plan, known: Option<&Ramping>, weight: u16) -> Result<(), CommandError> {
     if known.is_some_and(|known| known.record.state.phase.is_under_way()) {
         return Err(CommandError::UnderWay);
     }
     if plan.plan.steps.iter().all(|step| step.weight <= weight) {
         return Err(CommandError::NothingLeft);
     }
-    control.drop_lease(ramp.id)?;
-    let state = RampState::start(&plan.plan, weight);
-    keep(control, ramp, &plan.hash, state, revision, by)
+    Ok(())
 }
 
 fn act(

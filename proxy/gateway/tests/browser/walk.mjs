@@ -65,6 +65,9 @@ async function operate() {
 
   await page.getByRole("link", { name: "Routes", exact: true }).click();
   await page.getByRole("link", { name: "invoke", exact: true }).first().click();
+  // What a ramp that is not under way would not follow is not offered.
+  const command = (name, off) => page.locator(`[data-command="${name}"][aria-disabled="${off}"]`).waitFor();
+  await Promise.all([command("start", false), command("pause", true), command("abort", true)]);
   // The first action asks, with the field of the reason focused; the second does it.
   await page.getByRole("button", { name: "Roll back", exact: true }).click();
   await page.keyboard.type("p99 is twice that of legacy");

@@ -22,12 +22,16 @@ lease = "3s"
 async fn a_ramp_follows_its_operator() {
     let ramp = Ramp::with(MANUAL);
     let gateway = &ramp.gateway;
+    // What an operator is offered is what would be followed.
+    let offered = async || gateway.ramp_view().await["commands"].clone();
+    assert_eq!(offered().await, json!(["start"]));
     assert_eq!(gateway.ramp("pause").await.1["error"], "no_ramp");
     gateway.start_ramp().await;
     assert_eq!(gateway.ramp("start").await.1["error"], "ramp_under_way");
     gateway.reaches_percent(10.0).await;
     gateway.ramp("pause").await;
-    assert_eq!(gateway.reaches("paused").await["percent"], json!(10.0));
+    let view = gateway.reaches("paused").await;
+    assert_eq!((&view["percent"], &view["commands"]), (&json!(10.0), &json!(["resume", "abort"])));
     assert_eq!(gateway.ramp("promote").await.0, 409);
     gateway.ramp("resume").await;
     gateway.reaches("running").await;
@@ -40,7 +44,7 @@ async fn a_ramp_follows_its_operator() {
     let (status, answer) = gateway.ramp("abort").await;
     assert_eq!((status, &answer["ramp"]["state"]), (200, &json!("aborted")), "{answer}");
     let view = gateway.reaches("aborted").await;
-    assert_eq!(view["percent"], json!(0.0));
+    assert_eq!((&view["percent"], &view["commands"]), (&json!(0.0), &json!(["start"])));
     assert!(gateway.rollout().contains("epoch = 2"), "an abort voids what was decided: {}", gateway.rollout());
     assert_eq!(gateway.ramp("nonsense").await.0, 404);
 }

@@ -1,14 +1,15 @@
 //! Real packages, with dependencies from the registries and native code among them: through the gateway, RabbitMQ,
-//! a build and a registration to a first call.
+//! a build and a registration to a first call, in sandboxes and in Docker's containers.
 
 mod recipes;
 mod registry;
 
-use std::{fmt::Write as _, time::Instant};
+use std::{fmt::Write as _, fs, path::Path, time::Instant};
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use testkit::{PrivateRedis, eventually};
+use tempfile::TempDir;
+use testkit::{PrivateRedis, TestDocker, eventually};
 
 use self::{
     recipes::{RECIPES, Recipe},
@@ -19,8 +20,50 @@ use super::site::{PATIENCE, Site, System, answer};
 /// Fetched at the same time.
 const AT_A_TIME: usize = 4;
 
+const IMAGE: &str = "bundles-interpreters:latest";
+
 #[tokio::test]
 async fn packages_with_dependencies_are_built_and_called() {
+    all_are_built_and_called(&Site::new()).await;
+}
+
+#[tokio::test]
+async fn packages_with_dependencies_are_called_in_containers() {
+    let docker = match TestDocker::find().await {
+        Ok(docker) => docker,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    let site = Site::new();
+    let _folder = in_containers(&site, &docker);
+    all_are_built_and_called(&site).await;
+}
+
+/// The lambda service runs functions in Docker, in one image with this machine's interpreters. The folder is its own.
+fn in_containers(site: &Site, docker: &TestDocker) -> TempDir {
+    let ((python, mut files), (node, more)) = (TestDocker::python(), TestDocker::node());
+    files.extend(more);
+    docker.import(IMAGE, files);
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
+    let runtime = |name: &str, kind: &str, interpreter: &Path| {
+        format!("[[runtimes]]\nname = {name:?}\nkind = {kind:?}\nimage = {IMAGE:?}\ninterpreter = {interpreter:?}\n")
+    };
+    let settings = [
+        "executor = \"docker\"\n".to_owned(),
+        runtime("python3.11", "python", &python),
+        runtime("nodejs20", "node", &node),
+        format!("[docker]\nsocket = {:?}\nfolder = {:?}\n", docker.socket, folder.path().join("workers")),
+    ];
+    let file = folder.path().join("lambda-service.toml");
+    fs::write(&file, settings.concat()).expect("our own folder");
+    site.arguments("lambda-service", &["--config", file.to_str().expect("text")]);
+    folder
+}
+
+/// Builds each package on such a stack, and calls it.
+async fn all_are_built_and_called(site: &Site) {
     let fetched: Vec<_> = stream::iter(&RECIPES)
         .map(|recipe| async move { (recipe, registry::fetch(recipe).await) })
         .buffered(AT_A_TIME)
@@ -38,7 +81,6 @@ async fn packages_with_dependencies_are_built_and_called() {
     }
     // The broker and Redis in front of the service, as where there are several of each.
     let (vhost, redis) = (testkit::rabbitmq().await, PrivateRedis::start().await);
-    let site = Site::new();
     site.environment(
         "build-service",
         &[("BUILD_SERVICE__QUEUE__KIND", "rabbitmq"), ("BUILD_SERVICE__QUEUE__RABBITMQ__URL", &vhost.url)],
