@@ -145,6 +145,29 @@ impl TestDocker {
         (node, files)
     }
 
+    /// This machine's libraries that Python's compiled packages expect wherever they are (the list of PEP 513), beside libc.
+    ///
+    /// # Panics
+    /// When there is no libc.
+    #[must_use]
+    pub fn libraries_of_wheels() -> Vec<PathBuf> {
+        const NAMES: [&str; 9] = [
+            "libdl.so.2",
+            "libgcc_s.so.1",
+            "libm.so.6",
+            "libnsl.so.1",
+            "libpthread.so.0",
+            "libresolv.so.2",
+            "librt.so.1",
+            "libstdc++.so.6",
+            "libutil.so.1",
+        ];
+        let of_sh = Self::libraries_of(&["/bin/sh".into()]);
+        let libc = of_sh.iter().find(|library| library.ends_with("libc.so.6")).expect("libc");
+        let beside = NAMES.map(|name| libc.with_file_name(name));
+        beside.into_iter().filter(|library| library.exists()).collect()
+    }
+
     /// The shared libraries of this machine that these programs need.
     ///
     /// # Panics

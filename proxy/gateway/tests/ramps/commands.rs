@@ -31,7 +31,7 @@ async fn a_ramp_follows_its_operator() {
     gateway.reaches_percent(10.0).await;
     gateway.ramp("pause").await;
     let view = gateway.reaches("paused").await;
-    assert_eq!((&view["percent"], &view["commands"]), (&json!(10.0), &json!(["resume", "abort"])));
+    assert_eq!((&view["percent"], &view["commands"]), (&json!(10.0), &json!(["pause", "resume", "approve", "abort"])));
     assert_eq!(gateway.ramp("promote").await.0, 409);
     gateway.ramp("resume").await;
     gateway.reaches("running").await;

@@ -44,7 +44,7 @@ async fn packages_with_dependencies_are_called_in_containers() {
 /// The lambda service runs functions in Docker, in one image with this machine's interpreters. The folder is its own.
 fn in_containers(site: &Site, docker: &TestDocker) -> TempDir {
     let ((python, mut files), (node, more)) = (TestDocker::python(), TestDocker::node());
-    files.extend(more);
+    files.extend(more.into_iter().chain(TestDocker::libraries_of_wheels()));
     docker.import(IMAGE, files);
     let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
     let runtime = |name: &str, kind: &str, interpreter: &Path| {
