@@ -81,6 +81,10 @@ async fn a_function_is_registered_before_its_creation_is_answered() {
     let job_id = registered["job_id"].as_str().unwrap();
     let build = system.ended(job_id).await;
     assert_eq!((&build["status"], &build["artifact_digest"]), (&json!("completed"), &json!(digest)), "{build:#}");
+    // Who has registered it is not told again, when it may have been deleted.
+    let told = system.get(&format!("/builds/{job_id}/deliveries")).await.body;
+    let of_end = told["deliveries"].as_array().unwrap().iter().find(|one| one["status"] == "completed").unwrap();
+    assert_eq!((&of_end["state"], &of_end["attempts"]), (&json!("delivered"), &json!([])), "{told:#}");
     let retry = system.post(&format!("/builds/{job_id}/retry"), &json!({})).await;
     assert_eq!(retry.status, 409, "{retry:?}");
     // A package of the same name is its next version.

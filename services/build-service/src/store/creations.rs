@@ -100,15 +100,25 @@ impl Store {
         Ok(Some(taken))
     }
 
-    /// Ends a creation well. From now on the name means this function, unless it means a newer one already.
+    /// Ends a creation well. From now on the name means this function, unless it means a newer one already. `told` are
+    /// the receivers that know of it: a second message might find the function deleted, and the mark that says so in a
+    /// database that is not its owner's any more, and bring it back.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn created(&self, creation: &Creation, built: &Built) -> Result<StillHeld, StoreError> {
+    pub async fn created(&self, creation: &Creation, built: &Built, told: &[String]) -> Result<StillHeld, StoreError> {
         let mut transaction = self.pool.begin().await?;
         if self.complete_in(&mut transaction, creation.token, built).await? == StillHeld::No {
             return Ok(StillHeld::No);
         }
+        sqlx::query(
+            "UPDATE webhook_deliveries d SET state = 'delivered', ended_at = now() FROM build_jobs j \
+             WHERE j.id = $1 AND d.job_id = j.id AND d.sequence = j.sequence AND d.receiver = ANY ($2)",
+        )
+        .bind(creation.job.id.as_uuid())
+        .bind(told)
+        .execute(&mut *transaction)
+        .await?;
         // Ids are by the time of their making.
         sqlx::query(
             "INSERT INTO function_names AS n (name, function_id, versions) VALUES ($1, $2, 1) \

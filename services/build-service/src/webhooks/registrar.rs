@@ -29,14 +29,22 @@ pub enum Registration {
 pub struct Registrar {
     connection: Connection,
     receivers: Vec<ReceiverConfig>,
+    names: Vec<String>,
 }
 
 impl Registrar {
     /// A registrar with those of the configured receivers that register functions.
     #[must_use]
     pub fn new(connection: Connection, config: &WebhooksConfig) -> Self {
-        let receivers = config.receivers.values().filter(|receiver| receiver.registers);
-        Self { connection, receivers: receivers.cloned().collect() }
+        let registering = config.receivers.iter().filter(|(_, receiver)| receiver.registers);
+        let (names, receivers) = registering.map(|(name, receiver)| (name.clone(), receiver.clone())).unzip();
+        Self { connection, receivers, names }
+    }
+
+    /// What they are called where messages wait for them.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Registers a function with each of them, or up to the first that does not take it.
