@@ -61,6 +61,8 @@ pub struct Told {
     pub events: Vec<Event>,
     pub answered: Vec<Answered>,
     pub failed: Vec<Failed>,
+    /// The functions that somebody has asked to be deleted, answered by now or not.
+    pub removing: BTreeSet<String>,
 }
 
 impl Told {
@@ -75,8 +77,8 @@ impl Told {
         self.added(EXECUTIONS).cloned().collect()
     }
 
-    /// The functions that somebody asked to be deleted.
-    pub fn removed(&self) -> BTreeSet<String> {
+    /// The functions whose deletion has ended, well or not.
+    fn removed(&self) -> BTreeSet<String> {
         self.events.iter().filter_map(|event| removal(&event.act)).cloned().collect()
     }
 
@@ -241,6 +243,7 @@ impl Shared {
 
     async fn delete(&self, id: &str) {
         let began = self.since.elapsed();
+        self.told().removing.insert(id.to_owned());
         let request = self.client.delete(format!("{}/api/v1/functions/{id}", self.gateway));
         let object = format!("{FUNCTIONS}{id}");
         match self.ask("delete", request, &[204]).await {

@@ -104,10 +104,22 @@ impl Split {
         self.write_the_last_executions().await;
         for (table, ids) in [(Table::Functions, told.functions()), (Table::Executions, told.executions())] {
             let there: BTreeSet<String> = self.ids(owner, table).await.into_iter().collect();
-            // Some of these are being deleted meanwhile.
-            let gone = clients.told().removed();
+            // Some of these are being deleted meanwhile, and who asked for it may not have heard yet.
+            let gone = clients.told().removing;
             let missing: Vec<&String> = ids.iter().filter(|id| !there.contains(*id) && !gone.contains(*id)).collect();
+            for id in &missing {
+                self.show_logs_of(id);
+            }
             assert!(missing.is_empty(), "{table:?} that the {owner:?} does not have: {missing:?}");
+        }
+    }
+
+    /// What the parts say of something.
+    fn show_logs_of(&self, id: &str) {
+        for part in ["legacy", "build-service", "lambda-service", "lambda-service-own", "gateway"] {
+            let log = std::fs::read_to_string(self.system.stack.log_of(part)).unwrap_or_default();
+            let lines = log.lines().filter(|line| line.contains(id) || line.contains("rollout changed"));
+            eprintln!("--- {part} of {id}\n{}", lines.collect::<Vec<_>>().join("\n"));
         }
     }
 
