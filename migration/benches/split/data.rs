@@ -78,7 +78,7 @@ impl Data {
                             case when n % 20 = 0 then 'Error: index out of range at line ' || n % 50 end,
                             '2024-01-01'::timestamp + n * interval '97 ms'
                      from (select n, lpad(to_hex(1700000000000 + n * 97), 12, '0') as r, md5(n::text) as h
-                           from generate_series(1, {rows}) n) as made;
+                           from generate_series(1::bigint, {rows}) n) as made;
                  alter table executions add primary key (id);"
             ),
         )
