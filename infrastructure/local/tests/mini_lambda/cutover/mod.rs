@@ -25,6 +25,7 @@ use testkit::{
     eventually,
     process::{Spawn, Spawned},
 };
+use toml_edit::value;
 
 use self::{
     clients::{Clients, Told},
@@ -45,7 +46,10 @@ struct Split {
 
 impl Split {
     async fn start() -> Self {
-        let system = Site::new().start().await;
+        let site = Site::new();
+        // Parts are killed here on purpose, more often than a stack would put up with.
+        site.edit("stack.toml", |document| document["restart"]["within"] = value("10s"));
+        let system = site.start().await;
         let operator = Operator::of(&system);
         Self { system, operator }
     }
