@@ -24,8 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn clear(data: &Path, sockets: &Path, deadline: Instant) -> Result<(), PostgresError> {
     let file = data.join("postmaster.pid");
     if let Ok(text) = std::fs::read_to_string(&file) {
-        let server = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()).map(Pid::from_raw);
-        end(server, data, deadline).await?;
+        let server = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let server = || server.filter(|pid| works_in(*pid, data)).map(Pid::from_raw).into_iter().collect();
+        end(server, [Signal::SIGINT, Signal::SIGQUIT], deadline).await?;
+        end(|| working_in(data), [Signal::SIGQUIT, Signal::SIGKILL], deadline).await?;
         remove(&file)?;
     }
     for entry in std::fs::read_dir(sockets).map_err(folder_error(sockets))?.flatten() {
@@ -43,34 +45,25 @@ fn remove(file: &Path) -> Result<(), PostgresError> {
     }
 }
 
-async fn end(server: Option<Pid>, data: &Path, deadline: Instant) -> Result<(), PostgresError> {
-    let mut told = HashSet::new();
-    // Sessions have their time once their server is gone.
-    let mut since = Instant::now();
-    let mut had_server = false;
+/// Ends these processes, as long as there are some: with the first signal, and with the second once that was not enough.
+async fn end(
+    at_work: impl Fn() -> Vec<Pid>,
+    [first, second]: [Signal; 2],
+    deadline: Instant,
+) -> Result<(), PostgresError> {
+    let (since, mut told) = (Instant::now(), HashSet::new());
     loop {
-        let at_work = working_in(data);
-        let Some(any) = at_work.first().copied() else { return Ok(()) };
-        let server = server.filter(|server| at_work.contains(server));
-        if had_server && server.is_none() {
-            since = Instant::now();
-        }
-        had_server = server.is_some();
-        let is_late = since.elapsed() > PATIENCE;
-        let (whom, signal) = match (server, is_late) {
-            (Some(server), false) => (vec![server], Signal::SIGINT),
-            (Some(server), true) => (vec![server], Signal::SIGQUIT),
-            (None, false) => (at_work, Signal::SIGQUIT),
-            (None, true) => (at_work, Signal::SIGKILL),
-        };
-        for pid in whom {
-            if told.insert((pid, signal)) {
+        let left = at_work();
+        let Some(one) = left.first() else { return Ok(()) };
+        let signal = if since.elapsed() > PATIENCE { second } else { first };
+        for pid in &left {
+            if told.insert((*pid, signal)) {
                 tracing::warn!(%pid, %signal, "ending a process of a PostgreSQL of an earlier run");
-                let _ = kill(pid, signal);
+                let _ = kill(*pid, signal);
             }
         }
         if Instant::now() > deadline {
-            return Err(PostgresError::StillRunning { pid: server.unwrap_or(any).as_raw() });
+            return Err(PostgresError::StillRunning { pid: one.as_raw() });
         }
         tokio::time::sleep(POLL).await;
     }
