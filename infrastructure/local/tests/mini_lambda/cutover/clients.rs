@@ -68,18 +68,12 @@ pub struct Told {
 impl Told {
     /// The functions that clients were told of and did not ask to be deleted.
     pub fn functions(&self) -> BTreeSet<String> {
-        let gone = self.removed();
-        self.added(FUNCTIONS).filter(|id| !gone.contains(*id)).cloned().collect()
+        self.added(FUNCTIONS).filter(|id| !self.removing.contains(*id)).cloned().collect()
     }
 
     /// The executions that clients were told of. No function is deleted that was called.
     pub fn executions(&self) -> BTreeSet<String> {
         self.added(EXECUTIONS).cloned().collect()
-    }
-
-    /// The functions whose deletion has ended, well or not.
-    fn removed(&self) -> BTreeSet<String> {
-        self.events.iter().filter_map(|event| removal(&event.act)).cloned().collect()
     }
 
     /// How many requests of these kinds failed.
@@ -98,13 +92,6 @@ impl Told {
 /// How objects are called.
 const FUNCTIONS: &str = "function ";
 const EXECUTIONS: &str = "executions of ";
-
-fn removal(act: &Act) -> Option<&String> {
-    match act {
-        Act::Remove(element) | Act::RemoveUnknown(element) => Some(element),
-        _ => None,
-    }
-}
 
 /// Clients at work. Dropping them ends them in the middle of a request.
 pub struct Clients {
