@@ -157,8 +157,8 @@ impl Creator {
         let held = match self.registered(creation, until).await {
             Registration::Done => {
                 let built = Built { digest: creation.package.digest.clone(), bytes: creation.package.bytes };
-                let held =
-                    self.until_said(until, || self.store.created(creation, &built, self.registrar.names())).await?;
+                let told = self.registrar.names();
+                let held = self.until_said(until, || self.store.created(creation, &built, &told)).await?;
                 self.ended(creation, Ok(()));
                 held
             }

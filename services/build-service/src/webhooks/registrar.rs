@@ -1,6 +1,8 @@
 //! Registration of a function while its client waits: what receivers that register functions are told anyway is told
 //! them now.
 
+use std::collections::BTreeMap;
+
 use chrono::Utc;
 use domain::{BuildEvent, BuildReport, BuildState};
 
@@ -28,23 +30,22 @@ pub enum Registration {
 #[derive(Debug, Clone)]
 pub struct Registrar {
     connection: Connection,
-    receivers: Vec<ReceiverConfig>,
-    names: Vec<String>,
+    receivers: BTreeMap<String, ReceiverConfig>,
 }
 
 impl Registrar {
     /// A registrar with those of the configured receivers that register functions.
     #[must_use]
     pub fn new(connection: Connection, config: &WebhooksConfig) -> Self {
-        let registering = config.receivers.iter().filter(|(_, receiver)| receiver.registers);
-        let (names, receivers) = registering.map(|(name, receiver)| (name.clone(), receiver.clone())).unzip();
-        Self { connection, receivers, names }
+        let mut receivers = config.receivers.clone();
+        receivers.retain(|_, receiver| receiver.registers);
+        Self { connection, receivers }
     }
 
     /// What they are called where messages wait for them.
     #[must_use]
-    pub fn names(&self) -> &[String] {
-        &self.names
+    pub fn names(&self) -> Vec<String> {
+        self.receivers.keys().cloned().collect()
     }
 
     /// Registers a function with each of them, or up to the first that does not take it.
@@ -54,7 +55,7 @@ impl Registrar {
         }
         let job_id = creation.job.id.to_string();
         let body = serde_json::to_string(&completed(creation)).expect("an event is plain data");
-        for receiver in &self.receivers {
+        for receiver in self.receivers.values() {
             let message = Message {
                 id: format!("{job_id}.registration"),
                 timestamp_s: Utc::now().timestamp(),
