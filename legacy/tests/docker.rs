@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use reqwest::Method;
 use serde_json::json;
-use testkit::{TestDocker, eventually};
+use testkit::{TestDocker, eventually, or_skip};
 
 use crate::system::{DEADLINE, System};
 
@@ -16,19 +16,6 @@ const IMAGE: &str = "mini-lambda-test-python:latest";
 /// The containers of a pool.
 fn containers(daemon: &TestDocker, pool: &str) -> Vec<String> {
     daemon.containers(&format!("mini-lambda.legacy.pool={pool}"))
-}
-
-/// Skipping is said aloud, so that a test run that proves less than it could is seen to.
-macro_rules! daemon_or_skip {
-    () => {
-        match TestDocker::find().await {
-            Ok(daemon) => daemon,
-            Err(why) => {
-                eprintln!("skipped: {why}");
-                return;
-            }
-        }
-    };
 }
 
 async fn start(daemon: &TestDocker, python: &Path, pool: &str, name_of_file: &tempfile::NamedTempFile) -> System {
@@ -44,7 +31,7 @@ async fn start(daemon: &TestDocker, python: &Path, pool: &str, name_of_file: &te
 
 #[tokio::test]
 async fn functions_run_in_containers() {
-    let daemon = daemon_or_skip!();
+    let Some(daemon) = or_skip(TestDocker::find().await) else { return };
     let python = daemon.import_python(IMAGE);
     let pool = testkit::unique_name("legacy");
     let file = tempfile::NamedTempFile::new().expect("a file");

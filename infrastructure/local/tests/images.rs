@@ -10,7 +10,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use testkit::{TestDocker, eventually};
+use testkit::{TestDocker, eventually, or_skip};
 
 const BASE: &str = "strangler-test-base";
 /// A loaded machine may be ten times slower than this needs.
@@ -144,13 +144,7 @@ fn dockerfile() -> String {
 
 #[tokio::test]
 async fn images_start_and_say_whether_they_are_ready() {
-    let daemon = match Daemon::start().await {
-        Ok(daemon) => daemon,
-        Err(why) => {
-            eprintln!("skipped: {why}");
-            return;
-        }
-    };
+    let Some(daemon) = or_skip(Daemon::start().await) else { return };
     let dockerfile = dockerfile();
     let services = ["lambda-service", "build-service"];
     daemon.import_base(&["gateway", "strangler", "legacy", "lambda-service", "build-service"]);

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use objects::{Objects, ObjectsConfig};
 use serde_json::{Value, json};
-use testkit::{TestDocker, eventually};
+use testkit::{TestDocker, eventually, or_skip};
 
 use crate::system::{ECHO, Ground, SOON, System, function, package};
 
@@ -34,13 +34,7 @@ async fn log(system: &System, job_id: &str) -> String {
 
 #[tokio::test]
 async fn images_are_built_without_a_network_and_kept_by_their_digest() {
-    let daemon = match TestDocker::find().await {
-        Ok(daemon) => daemon,
-        Err(why) => {
-            eprintln!("skipped: {why}");
-            return;
-        }
-    };
+    let Some(daemon) = or_skip(TestDocker::find().await) else { return };
     let python = daemon.import_python(BASE).display().to_string();
     let settings = format!("[images]\nsocket = {:?}\nmax_size = \"64 MiB\"\n", daemon.socket);
     let system = Ground::new().await.file(&settings).with("WORKER__BUILD_TIMEOUT", "60s").start("both").await;
@@ -81,13 +75,7 @@ async fn images_are_built_without_a_network_and_kept_by_their_digest() {
 
 #[tokio::test]
 async fn a_build_that_takes_too_long_or_is_cancelled_leaves_no_container() {
-    let daemon = match TestDocker::find().await {
-        Ok(daemon) => daemon,
-        Err(why) => {
-            eprintln!("skipped: {why}");
-            return;
-        }
-    };
+    let Some(daemon) = or_skip(TestDocker::find().await) else { return };
     let _ = daemon.import_python(BASE);
     let settings = format!("[images]\nsocket = {:?}\n", daemon.socket);
     let system = Ground::new().await.file(&settings).with("WORKER__BUILD_TIMEOUT", "10s").start("both").await;

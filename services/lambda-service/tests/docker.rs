@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{TestDocker, eventually};
+use testkit::{TestDocker, eventually, or_skip};
 
 use crate::{
     packages::{register, register_code, store, store_folder},
@@ -14,19 +14,6 @@ use crate::{
 const IMAGE: &str = "lambda-test-python:latest";
 const NODE_IMAGE: &str = "lambda-test-node:latest";
 const LABEL: &str = "mini-lambda.home";
-
-/// Skipping is said aloud, so that a test run that proves less than it could is seen to.
-macro_rules! docker_or_skip {
-    () => {
-        match Docker::find().await {
-            Ok(docker) => docker,
-            Err(why) => {
-                eprintln!("skipped: {why}");
-                return;
-            }
-        }
-    };
-}
 
 /// A daemon with an image of Python, and a folder for a service's workers.
 struct Docker {
@@ -95,7 +82,7 @@ impl Docker {
 
 #[tokio::test]
 async fn calls_are_answered_by_warm_containers() {
-    let docker = docker_or_skip!();
+    let Some(docker) = or_skip(Docker::find().await) else { return };
     let system = docker.setup().with("POOL__IDLE_TTL", "1h").start().await;
     let hits = async || system.metric("lambda_prewarmed_total{outcome=\"hit\"}").await;
     eventually(SOON, || async { docker.containers().len() == 1 }).await;
@@ -170,7 +157,8 @@ async fn calls_are_answered_by_warm_containers() {
 
 #[tokio::test]
 async fn javascript_runs_in_containers_as_well() {
-    let docker = docker_or_skip!().with_node();
+    let Some(docker) = or_skip(Docker::find().await) else { return };
+    let docker = docker.with_node();
     let system = docker.setup().start().await;
     let code = "let calls = 0;\nasync function handler(event, context) {\n  console.log('call', ++calls);\n  \
                 return [calls, event.n, process.getuid()];\n}\n";
@@ -195,7 +183,7 @@ async fn javascript_runs_in_containers_as_well() {
 
 #[tokio::test]
 async fn idle_containers_go_and_those_whose_client_has_left() {
-    let docker = docker_or_skip!();
+    let Some(docker) = or_skip(Docker::find().await) else { return };
     let system = docker.setup().with("POOL__IDLE_TTL", "500ms").start().await;
     eventually(SOON, || async { docker.containers().len() == 1 }).await;
     let id = system.create("python3.11", ECHO).await;
@@ -316,7 +304,7 @@ const HOSTILE: &[Hostile] = &[
 
 #[tokio::test]
 async fn hostile_functions_are_contained_and_their_neighbour_is_unharmed() {
-    let docker = docker_or_skip!();
+    let Some(docker) = or_skip(Docker::find().await) else { return };
     let system = docker.setup().with("POOL__IDLE_TTL", "1h").start().await;
     let neighbour = system.create("python3.11", ECHO).await;
     system.invoke(&neighbour, &json!({})).await;
@@ -339,7 +327,7 @@ async fn hostile_functions_are_contained_and_their_neighbour_is_unharmed() {
 
 #[tokio::test]
 async fn kill_leaves_containers_to_the_next_life_alone() {
-    let docker = docker_or_skip!();
+    let Some(docker) = or_skip(Docker::find().await) else { return };
     let mut system = docker.setup().with("POOL__IDLE_TTL", "1h").start().await;
     // Another replica with the same folder, whose containers must stay.
     let other = docker.setup().beside(&system).start().await;

@@ -11,6 +11,7 @@
 //! - [`TestDocker`]: a Docker daemon of the test's own, where there can be one.
 //! - [`ApiDocument`]: an OpenAPI document to which answers are held.
 //! - [`eventually`]: waits for a condition with a deadline, which is what tests do instead of sleeping.
+//! - [`or_skip`]: says why a test cannot be run here.
 //! - [`machine`]: what a benchmark's figures were measured on.
 //!
 //! A start that fails panics with the reason: a test has nothing better to do with it.
@@ -28,6 +29,7 @@ mod machine;
 pub mod process;
 mod redis;
 pub mod servers;
+mod skip;
 mod stub_upstream;
 mod trace_receiver;
 mod vhost;
@@ -43,6 +45,7 @@ pub use json_schema::JsonSchema;
 pub use local_servers::Signal;
 pub use machine::machine;
 pub use redis::PrivateRedis;
+pub use skip::or_skip;
 pub use stub_upstream::{Answer, RecordedRequest, StubUpstream};
 pub use trace_receiver::{ReceivedSpan, TraceReceiver, ancestry};
 pub use vhost::{PrivateRabbitMq, TestVhost, rabbitmq};

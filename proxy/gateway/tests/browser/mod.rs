@@ -26,13 +26,7 @@ struct Site {
 impl Site {
     /// None where there is no browser, which it says.
     async fn open() -> Option<Self> {
-        let browser = match blocking(packages::find).await {
-            Ok(browser) => browser,
-            Err(why) => {
-                eprintln!("skipped: {why}");
-                return None;
-            }
-        };
+        let browser = testkit::or_skip(blocking(packages::find).await)?;
         let sides = [Stub::start("legacy"), Stub::start("candidate")];
         let routes = r#"
 [routes.ramp]

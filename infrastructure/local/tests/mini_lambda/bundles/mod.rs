@@ -9,7 +9,7 @@ use std::{fmt::Write as _, fs, path::Path, time::Instant};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{PrivateRedis, TestDocker, eventually};
+use testkit::{PrivateRedis, TestDocker, eventually, or_skip};
 
 use self::{
     recipes::{RECIPES, Recipe},
@@ -29,13 +29,7 @@ async fn packages_with_dependencies_are_built_and_called() {
 
 #[tokio::test]
 async fn packages_with_dependencies_are_called_in_containers() {
-    let docker = match TestDocker::find().await {
-        Ok(docker) => docker,
-        Err(why) => {
-            eprintln!("skipped: {why}");
-            return;
-        }
-    };
+    let Some(docker) = or_skip(TestDocker::find().await) else { return };
     let site = Site::new();
     let _folder = in_containers(&site, &docker);
     all_are_built_and_called(&site).await;
