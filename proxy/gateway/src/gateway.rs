@@ -22,7 +22,7 @@ use crate::{
     client_address::TrustedProxies,
     config::HttpConfig,
     control::Control,
-    forwarding, http_rules, key_body,
+    forwarding, header_case, http_rules, key_body,
     limit::Limiter,
     listener::{Draining, head_was_read},
     metrics::{Metrics, RequestEnd},
@@ -92,7 +92,13 @@ impl ProxyHttp for Gateway {
                 refused.answer
             }),
         };
-        let Some(answer) = answer else { return Ok(false) };
+        let Some(answer) = answer else {
+            if !self.config.preserve_header_case {
+                // Before pingora copies the head for each try.
+                header_case::forget_in_request(session.req_header_mut())?;
+            }
+            return Ok(false);
+        };
         let limited = answer.status() == StatusCode::TOO_MANY_REQUESTS;
         if answer.status().is_client_error() && !(limited && drop_short_body(session).await) {
             // What follows on the connection may be a body that nobody wants to read. But a client that
@@ -201,6 +207,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         http_rules::check_answer(session.req_header(), answer)?;
+        if !self.config.preserve_header_case {
+            header_case::forget_in_answer(answer)?;
+        }
         self.answer_arrived(session, ctx, answer)?;
         if let Some(shadow) = &mut ctx.shadow {
             shadow.answer_head(session.req_header(), answer, ctx.upstream_latency);

@@ -31,6 +31,7 @@ mod dispatch;
 mod failure;
 mod forwarding;
 mod gateway;
+mod header_case;
 mod http_rules;
 mod key_body;
 mod limit;

@@ -138,6 +138,9 @@ pub struct HttpConfig {
     pub max_attempts: usize,
     /// Whether answers say in `x-served-by` which side they come from.
     pub served_by_header: bool,
+    /// Whether names of headers are passed on, both ways, in the letters that came. HTTP gives them no meaning; for an
+    /// upstream or client that does, at the cost of some CPU for each request.
+    pub preserve_header_case: bool,
     /// Networks of proxies whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
     /// What a `;` in a path means: `refuse`, `ignore` or `keep`.
@@ -165,6 +168,7 @@ impl Default for HttpConfig {
             upstream_pool_size: 512,
             max_attempts: 5,
             served_by_header: true,
+            preserve_header_case: false,
             trusted_proxies: Vec::new(),
             path_parameters: PathParameters::Refuse,
         }

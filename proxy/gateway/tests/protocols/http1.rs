@@ -1,6 +1,8 @@
 //! HTTP/1.1 beyond a plain request: RFC 9110, sections 9, 10.1.1 and 15, RFC 9112, section 9.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -171,4 +173,31 @@ async fn hostile_a_head_that_comes_byte_by_byte_does_not_keep_its_connection() {
     });
     slow.await;
     assert!(gateway.metrics().await.contains("gateway_request_heads_timed_out_total 2"));
+}
+
+#[test]
+fn letters_of_names_are_small_unless_they_are_to_stay() {
+    let upstream = RawUpstream::start(|exchange| {
+        let came = exchange.header.clone();
+        let answer =
+            format!("HTTP/1.1 200 Fine By Me\r\nX-Answer-ID: 1\r\nContent-Length: {}\r\n\r\n{came}", came.len());
+        exchange.send(answer);
+    });
+    let ask = "GET /files/x?a=1 HTTP/1.1\r\nHOST: site\r\nX-Customer-ID: 7\r\nconnection: close\r\n\r\n";
+    for (setting, there, back) in [
+        ("", ["Host: site", "x-customer-id: 7"], "x-answer-id: 1"),
+        ("preserve_header_case = true", ["HOST: site", "X-Customer-ID: 7"], "X-Answer-ID: 1"),
+    ] {
+        let gateway = gateway(&upstream, setting);
+        let mut stream = TcpStream::connect(gateway.http).unwrap();
+        stream.write_all(ask.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, came) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 Fine By Me\r\n") && head.lines().any(|line| line == back), "{head}");
+        assert!(came.starts_with("GET /files/x?a=1 HTTP/1.1\r\n"), "{came}");
+        for line in there {
+            assert!(came.lines().any(|came| came == line), "{line} in {came}");
+        }
+    }
 }
