@@ -104,8 +104,9 @@ fn push_time(now: SystemTime, out: &mut String) {
 
 /// JSON's escapes, and those for bytes that could break a terminal or a line-based reader.
 fn escape(text: &str, out: &mut String) {
-    // Nearly all that is logged is printable ASCII, which is told by its bytes.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+    // Nearly all that is logged is printable ASCII, which is told by its bytes; without a way out early, many at once.
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
         out.push_str(text);
         return;
     }
