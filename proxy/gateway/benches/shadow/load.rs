@@ -1,10 +1,12 @@
 //! Load at a fixed rate, made by a process of its own: a thread for each connection, each with its own times
 //! to ask at. A request that could not be sent in time because the answer before it was late counts as late
-//! from when it was due.
+//! from when it was due. Connections are made and used before the clock starts: with one request in sixty the first of
+//! its connection, a p99 would be that of connecting.
 
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    sync::{Arc, Barrier, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +18,8 @@ use crate::process::Cores;
 
 const CONNECTIONS: u32 = 32;
 const KEYS: u32 = 1_000;
+/// Requests of each connection before the clock starts.
+const BEFORE: u32 = 2;
 /// A connection that waits longer for an answer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -31,13 +35,15 @@ pub struct Pace {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {
     pub failed: usize,
-    /// Of each request that was answered.
+    /// Requests before the clock started.
+    pub before: usize,
+    /// Of each request that was answered later.
     pub latencies_us: Vec<u32>,
 }
 
 impl Load {
     pub fn requests(&self) -> usize {
-        self.failed + self.latencies_us.len()
+        self.failed + self.before + self.latencies_us.len()
     }
 }
 
@@ -55,9 +61,13 @@ pub fn generate(arguments: &[&str]) -> anyhow::Result<()> {
     let [address, rate, milliseconds] = arguments else { bail!("load ADDRESS RATE MILLISECONDS") };
     let address: SocketAddr = address.parse()?;
     let pace = Pace { rate: rate.parse()?, duration: Duration::from_millis(milliseconds.parse()?) };
-    let began = Instant::now();
-    let connections: Vec<_> =
-        (0..CONNECTIONS).map(|number| thread::spawn(move || connection(address, number, pace, began))).collect();
+    let start = Arc::new(Start { ready: Barrier::new(CONNECTIONS as usize), began: OnceLock::new() });
+    let connections: Vec<_> = (0..CONNECTIONS)
+        .map(|number| {
+            let start = start.clone();
+            thread::spawn(move || connection(address, number, pace, &start))
+        })
+        .collect();
     let (mut latencies, mut failed) = (Vec::new(), 0);
     for connection in connections {
         let (of_one, failed_of_one) = connection.join().map_err(|_| anyhow::anyhow!("a connection panicked"))?;
@@ -65,17 +75,29 @@ pub fn generate(arguments: &[&str]) -> anyhow::Result<()> {
         failed += failed_of_one;
     }
     let us = |latency: &Duration| u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-    let load = Load { failed, latencies_us: latencies.iter().map(us).collect() };
+    let before = (CONNECTIONS * BEFORE) as usize;
+    let load = Load { failed, before, latencies_us: latencies.iter().map(us).collect() };
     println!("{}", serde_json::to_string(&load)?);
     Ok(())
 }
 
+/// When all connections are there.
+struct Start {
+    ready: Barrier,
+    began: OnceLock<Instant>,
+}
+
 /// The latencies of one connection, and how many of its requests failed.
-fn connection(address: SocketAddr, number: u32, pace: Pace, began: Instant) -> (Vec<Duration>, usize) {
+fn connection(address: SocketAddr, number: u32, pace: Pace, start: &Start) -> (Vec<Duration>, usize) {
     let every = Duration::from_secs(1) * CONNECTIONS / pace.rate;
-    let mut due = began + every * number / CONNECTIONS;
     let (mut latencies, mut failed, mut key) = (Vec::new(), 0, number);
     let mut stream = None;
+    for _ in 0..BEFORE {
+        failed += usize::from(exchange(&mut stream, address, key).is_err());
+    }
+    start.ready.wait();
+    let began = *start.began.get_or_init(|| Instant::now() + every);
+    let mut due = began + every * number / CONNECTIONS;
     while due < began + pace.duration {
         let wait = due.saturating_duration_since(Instant::now());
         thread::sleep(wait);
