@@ -70,7 +70,7 @@ pub async fn run(source: &PgPool, target: &PgPool, plan: &SlicePlan) -> Result<O
     copy::run(source, target, plan, held.snapshot(), &many_chunks(), &progress).await
 }
 
-async fn finish(source: &Database, target: &Database, plan: &SlicePlan) {
+pub async fn finish(source: &Database, target: &Database, plan: &SlicePlan) {
     let (progress, watched) = watch::channel(Progress::default());
     copy::finish(&source.pool, &target.pool, plan, &many_chunks(), &progress)
         .await
@@ -80,7 +80,7 @@ async fn finish(source: &Database, target: &Database, plan: &SlicePlan) {
 }
 
 /// Every value of every row of a table, in one number.
-async fn digest(database: &Database, table: &str) -> String {
+pub async fn digest(database: &Database, table: &str) -> String {
     let digest = format!(
         "select count(*) || ' ' || coalesce(md5(string_agg(md5(t::text), '' order by md5(t::text))), '') from {table} t"
     );

@@ -15,6 +15,7 @@ mod privileges;
 mod retirement;
 mod roles;
 mod slices;
+mod spelled;
 mod splits;
 mod streams;
 mod throttling;

@@ -110,6 +110,29 @@ async fn one_bit_is_found_whatever_the_order_of_the_keys_on_the_disk() {
 }
 
 #[tokio::test]
+async fn two_halves_of_a_number_that_change_places_are_found() {
+    let (source, target, plan) = both(
+        "create table item (id bigint primary key, always bigint not null, maybe bigint);
+         insert into item select n, (n << 32) + 7, (n << 32) + 9 from generate_series(1, 100) n",
+        ONE_TABLE,
+    )
+    .await;
+    assert!(compare(&source, &target, &plan, &fine()).await.is_clean());
+    target
+        .run(
+            "update shop.item set always = (7::bigint << 32) + 3 where id = 3;
+             update shop.item set maybe = (9::bigint << 32) + 4 where id = 4",
+        )
+        .await;
+    let found = compare(&source, &target, &plan, &fine()).await;
+    let columns = |name: &str| Kind::Columns(vec![name.to_owned()]);
+    let expected = [("shop.item", "{3}", &columns("always")), ("shop.item", "{4}", &columns("maybe"))];
+    let mut named = shown(&found.differences);
+    named.sort_by_key(|(_, key, _)| *key);
+    assert_eq!(named, expected);
+}
+
+#[tokio::test]
 async fn values_that_are_equal_and_not_the_same_are_found() {
     let (source, target, plan) = both(
         "create table item (

@@ -17,6 +17,7 @@
 //! | the snapshot is gone | a later one serves: see below |
 //! | two copies of one slice at once | the second is refused |
 //! | a value that the target refuses | the chunk fails with PostgreSQL's reason, and nothing of it stays |
+//! | text that is to be a `uuid` | is read here, as it passes; from the first in an unusual form on, by the source's server |
 //! | a server has more to do than [`LoadLimits`] allow | nothing is read or sent until it has less; [`Progress::paused`] says why |
 //! | a row of a gigabyte | is held once by one reader; nothing else grows with the table |
 //!
@@ -40,6 +41,7 @@ mod progress;
 mod schema;
 mod sequence;
 mod snapshot;
+mod spelled;
 mod throttle;
 mod transfer;
 mod worker;

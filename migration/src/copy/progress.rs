@@ -84,6 +84,14 @@ impl Meter {
         bytes
     }
 
+    /// Counts no longer what will be sent once more.
+    pub(crate) fn taken_back(&self, bytes: u64) {
+        self.change(|progress| {
+            progress.bytes -= bytes;
+            progress.bytes_of_this_run -= bytes;
+        });
+    }
+
     pub(crate) fn chunk_done(&self, rows: u64) {
         self.change(|progress| {
             progress.chunks_done += 1;

@@ -235,9 +235,10 @@ async fn may_silence_triggers(keeper: &mut PgConnection) -> sqlx::Result<bool> {
 async fn undone(keeper: &mut PgConnection, plan: &SlicePlan) -> sqlx::Result<Vec<Chunk>> {
     let mut chunks = Vec::new();
     for table in &plan.tables {
-        let table = Arc::new(table.clone());
+        let (table, misspelled) = (Arc::new(table.clone()), Arc::default());
         for (number, range) in ledger::undone(keeper, &plan.name, &table.target).await? {
-            chunks.push(Chunk { slice: plan.name.clone(), table: Arc::clone(&table), number, range });
+            let (table, misspelled) = (Arc::clone(&table), Arc::clone(&misspelled));
+            chunks.push(Chunk { slice: plan.name.clone(), table, number, range, misspelled });
         }
     }
     Ok(chunks)

@@ -35,7 +35,7 @@ type Found = (i32, Vec<String>, Vec<String>, Vec<i64>);
 impl<'a> Tail<'a> {
     pub(super) fn of(plan: &'a SlicePlan, rows: u32) -> Self {
         let tables = plan.tables.iter().filter(|table| rows > 0 && !table.identity.is_empty());
-        Self { tables: tables.map(|table| Digest { table, seed: 0 }).collect(), rows }
+        Self { tables: tables.map(|table| Digest::new(table, 0)).collect(), rows }
     }
 
     /// The newest rows by key, of each table in its place.

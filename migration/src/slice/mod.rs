@@ -25,7 +25,7 @@ pub use range::KeyRange;
 pub(crate) use range::{KeyPart, borders};
 pub use reading::read_plan;
 pub(crate) use table::CANDIDATE;
-pub use table::{BackwardColumn, KeyColumn, SourceColumn, TablePlan, TargetColumn};
+pub use table::{BackwardColumn, KeyColumn, SourceColumn, TablePlan, TargetColumn, Unconverted};
 
 pub use crate::identifier::search_path;
 use crate::{
@@ -54,13 +54,14 @@ pub struct SlicePlan {
 
 /// What a session sets before it evaluates anything of a plan: whose names are meant, and one way
 /// to print a value, so that the text of two equal values is equal on any server. Nothing here runs for
-/// long enough to be worth compiling.
+/// long enough to be worth compiling, and how many work at once is up to whoever opens sessions: a copy or comparison is
+/// divided by its readers, and not once more by the server.
 #[must_use]
 pub fn session_settings(schema: &Identifier) -> String {
     format!(
         "SET search_path = {}; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
          SET extra_float_digits = 3; SET bytea_output = 'hex'; SET standard_conforming_strings = on; SET lc_monetary = 'C'; \
-         SET jit = off",
+         SET jit = off; SET max_parallel_workers_per_gather = 0",
         search_path(schema)
     )
 }

@@ -75,6 +75,17 @@ pub struct TargetColumn {
     pub written: bool,
     /// The monolith's column that it is, unless it is computed from several or none.
     pub source: Option<Identifier>,
+    /// Where the monolith's value serves as it is, in binary, in place of `select`.
+    pub unconverted: Option<Unconverted>,
+}
+
+/// What a value of the monolith's is to a binary reader of another type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unconverted {
+    /// Text that spells a `uuid`. PostgreSQL takes as long to read one as for the rest of a small row.
+    UuidAsText,
+    /// A time that gets or loses UTC as its zone: the same eight bytes.
+    TimeInUtc,
 }
 
 /// A part of what tells rows apart.
@@ -96,6 +107,9 @@ pub struct BackwardColumn {
     /// Its value over the columns of the alias `candidate`.
     pub expression: String,
 }
+
+const WITHOUT_ZONE: &str = "timestamp without time zone";
+const WITH_ZONE: &str = "timestamp with time zone";
 
 /// What a table is made from.
 pub(super) struct Parts<'a> {
@@ -152,10 +166,22 @@ impl TablePlan {
         self.columns.iter().filter(|column| column.written)
     }
 
+    /// Whether this program has to convert values that are sent unconverted.
+    pub(crate) fn spells_values(&self) -> bool {
+        self.is_binary() && self.compared().any(|column| column.unconverted == Some(Unconverted::UuidAsText))
+    }
+
     /// The column of the candidate's under this name.
     #[must_use]
     pub fn column(&self, name: &Identifier) -> Option<&TargetColumn> {
         self.columns.iter().find(|column| column.name == *name)
+    }
+}
+
+impl TargetColumn {
+    /// The monolith's value, as it has it.
+    pub(crate) fn plain(&self) -> Option<String> {
+        self.source.as_ref().map(|source| format!("{BASE}.{}", source.quoted()))
     }
 }
 
@@ -196,6 +222,7 @@ impl Parts<'_> {
         Ok(TargetColumn {
             name: column.name.clone(),
             forward: forward(column, &catalog),
+            unconverted: unconverted(column, &catalog),
             select: select(column, &catalog),
             wire: catalog.wire.clone(),
             written: catalog.generation != Generation::Computed,
@@ -325,5 +352,25 @@ fn select(column: &ViewColumn, target: &BaseColumn) -> String {
     match wire {
         Some(wire) if is.as_ref() != Some(&wire) => format!("({operand})::{wire}"),
         _ => operand,
+    }
+}
+
+fn unconverted(column: &ViewColumn, target: &BaseColumn) -> Option<Unconverted> {
+    let (base, conversion) = column.carried()?;
+    let wire = target.wire.as_deref()?;
+    match conversion {
+        Conversion::Cast { .. } if wire == "uuid" && matches!(&*base.bare_type, "text" | "character varying") => {
+            Some(Unconverted::UuidAsText)
+        }
+        // A precision would round.
+        Conversion::AtTimeZone { zone }
+            if zone == "UTC"
+                && column.declared.as_deref() == Some(wire)
+                && [WITHOUT_ZONE, WITH_ZONE].contains(&&*base.bare_type)
+                && [WITHOUT_ZONE, WITH_ZONE].contains(&wire) =>
+        {
+            Some(Unconverted::TimeInUtc)
+        }
+        _ => None,
     }
 }

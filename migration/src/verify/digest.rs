@@ -8,7 +8,7 @@
 use crate::{
     identifier::Identifier,
     projection::BASE,
-    slice::{CANDIDATE, KeyColumn, KeyPart, KeyRange, SlicePlan, TablePlan, TargetColumn},
+    slice::{CANDIDATE, KeyColumn, KeyPart, KeyRange, SlicePlan, TablePlan, TargetColumn, Unconverted},
 };
 
 /// Types of which two values are equal only if they are the same.
@@ -25,8 +25,8 @@ const EXACT: [&str; 10] = [
     "bytea",
 ];
 
-/// The seed of the digest that puts a row into a bucket: any, as long as it stays.
-const BUCKET_SEED: i64 = 0x6275_636b_6574;
+/// The seed of the digest that puts a row into a share: any, as long as it stays.
+const SHARE_SEED: i64 = 0x73_6861_7265;
 
 /// One of the two databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,20 +70,55 @@ pub(super) struct Scope {
     pub(super) share: Option<(i64, i64)>,
 }
 
+/// As what text that becomes a `uuid` is digested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uuids {
+    /// As the UUID.
+    AsTheyAre,
+    /// As the text that the monolith has, and on the other side as the usual one. Equal texts are equal UUIDs, and take a
+    /// third of the time; one in capitals differs here from the same UUID and has to be looked at again.
+    AsSpelled,
+}
+
 /// How the rows of one table are digested.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Digest<'a> {
     pub(crate) table: &'a TablePlan,
     /// Another one in each round, so that what one round takes for equal by chance the next does not.
     pub(crate) seed: i64,
+    /// In sums and in what rows are found by. The digests of single columns are those of UUIDs.
+    pub(crate) uuids: Uuids,
 }
 
-impl Digest<'_> {
+impl<'a> Digest<'a> {
+    pub(crate) const fn new(table: &'a TablePlan, seed: i64) -> Self {
+        Self { table, seed, uuids: Uuids::AsTheyAre }
+    }
+
+    /// The same by texts, where that makes a difference and a row can be looked at again.
+    pub(super) fn as_spelled(self) -> Option<Self> {
+        let spelled = self.table.compared().any(|column| column.unconverted == Some(Unconverted::UuidAsText));
+        (spelled && !self.table.identity.is_empty()).then_some(Self { uuids: Uuids::AsSpelled, ..self })
+    }
+
+    /// Count and sum of digests of all rows.
+    pub(super) fn of_all(&self, side: Side, scope: &Scope) -> String {
+        let values = self.others().map(|column| self.typed(side, column));
+        format!(
+            "SELECT count(*), sum({digest})::text FROM {from} WHERE {condition} {filter}",
+            digest = self.digest(self.key_digest(side), values),
+            from = self.from(side),
+            condition = self.condition(side, scope),
+            filter = self.filter(side),
+        )
+    }
+
     /// Count and sum of digests of each bucket; `mask` is one less than the number of buckets.
     pub(super) fn of_buckets(&self, side: Side, scope: &Scope, mask: i64) -> String {
         format!(
-            "SELECT {bucket}, count(*), sum(strangler_digest)::text FROM ({rows}) AS digested GROUP BY 1",
-            bucket = self.bucket(mask),
+            "SELECT {bucket}, count(*), sum({digest})::text FROM ({rows}) AS read GROUP BY 1",
+            bucket = bucket(mask),
+            digest = self.digest_of_rows(),
             rows = self.rows(side, scope, ""),
         )
     }
@@ -91,13 +126,14 @@ impl Digest<'_> {
     /// Key, the monolith's key and digest of every row in the buckets `$1`, at most `$2` rows.
     pub(super) fn of_rows(&self, side: Side, scope: &Scope, mask: i64) -> String {
         format!(
-            "SELECT {key} AS row_key, {source_key} AS source_key, strangler_digest FROM ({rows}) AS {alias} \
+            "SELECT {key} AS row_key, {source_key} AS source_key, {digest} FROM ({rows}) AS {alias} \
              WHERE {bucket} = ANY ($1) LIMIT $2",
+            digest = self.digest_of_rows(),
             key = texts(&self.key(side)),
             source_key = texts(&self.source_key(side)),
             rows = self.rows(side, scope, &format!(", {}.*", side.alias())),
             alias = side.alias(),
-            bucket = self.bucket(mask),
+            bucket = bucket(mask),
         )
     }
 
@@ -105,9 +141,10 @@ impl Digest<'_> {
     /// rows of a table without a key apart.
     pub(super) fn of_kinds(&self, side: Side, mask: i64) -> String {
         format!(
-            "SELECT strangler_digest, count(*) FROM ({rows}) AS digested WHERE {bucket} = ANY ($1) GROUP BY 1 ORDER BY 1 LIMIT $2",
+            "SELECT {digest}, count(*) FROM ({rows}) AS read WHERE {bucket} = ANY ($1) GROUP BY 1 ORDER BY 1 LIMIT $2",
+            digest = self.digest_of_rows(),
             rows = self.rows(side, &Scope::default(), ""),
-            bucket = self.bucket(mask),
+            bucket = bucket(mask),
         )
     }
 
@@ -118,7 +155,7 @@ impl Digest<'_> {
             "SELECT left(ROW({values})::text, 200) FROM {from} WHERE {digest} = $1 {filter} LIMIT 1",
             values = values.collect::<Vec<_>>().join(", "),
             from = self.from(side),
-            digest = self.row(side),
+            digest = self.key_digest(side),
             filter = self.filter(side),
         )
     }
@@ -130,7 +167,7 @@ impl Digest<'_> {
         let columns = |wrap: &dyn Fn(usize, &KeyPart) -> String| {
             parts.iter().enumerate().map(|(place, part)| wrap(place + 1, part)).collect::<Vec<_>>().join(", ")
         };
-        let digests = self.table.compared().map(|column| record(&[typed(side, column)], self.seed));
+        let digests = self.table.compared().map(|column| record([element(column, &exact(side, column))], self.seed));
         format!(
             "SELECT {key} AS row_key, ARRAY[{digests}]::bigint[] FROM {from} WHERE ({names}) IN \
              (SELECT {casts} FROM unnest({arrays}) AS asked ({asked})) {filter}",
@@ -145,9 +182,31 @@ impl Digest<'_> {
         )
     }
 
+    /// Key and the monolith's key of the rows whose candidate's keys are the parameters, one array of text for each column,
+    /// however the monolith spells them: all of its table is read. None where they have one spelling.
+    pub(super) fn of_spellings(&self) -> Option<String> {
+        let side = Side::Source;
+        self.key_columns().find(|column| column.unconverted == Some(Unconverted::UuidAsText))?;
+        let parts = self.key_parts(Side::Target);
+        let casts = parts.iter().enumerate().map(|(place, part)| format!("asked.k{place}::{}", part.data_type));
+        let places = || 0..parts.len();
+        Some(format!(
+            "SELECT {key}, {source_key} FROM {from} WHERE ({names}) IN \
+             (SELECT {casts} FROM unnest({arrays}) AS asked ({asked})) {filter}",
+            key = texts(&self.key(side)),
+            source_key = texts(&self.source_key(side)),
+            from = self.from(side),
+            names = self.key(side).join(", "),
+            casts = casts.collect::<Vec<_>>().join(", "),
+            arrays = places().map(|place| format!("${}::text[]", place + 1)).collect::<Vec<_>>().join(", "),
+            asked = places().map(|place| format!("k{place}")).collect::<Vec<_>>().join(", "),
+            filter = self.filter(side),
+        ))
+    }
+
     /// The number `place`, key, the monolith's key and the digest of each column, of those rows with the highest keys.
     pub(crate) fn of_newest(&self, side: Side, place: usize, rows: u32) -> String {
-        let digests = self.table.compared().map(|column| record(&[typed(side, column)], self.seed));
+        let digests = self.table.compared().map(|column| record([element(column, &exact(side, column))], self.seed));
         let order =
             self.key_parts(side).into_iter().map(|part| format!("{}.{} DESC", side.alias(), part.name.quoted()));
         format!(
@@ -188,21 +247,59 @@ impl Digest<'_> {
         self.table.identity.iter().map(part).collect()
     }
 
-    /// Digests of rows, under names that no table has, and `more`.
+    /// The digest of each row's key, all other values that are compared, under names that no table has, and `more`. What
+    /// [`Self::digest_of_rows`] makes of it is the row's digest. A row without a key is all key.
     fn rows(&self, side: Side, scope: &Scope, more: &str) -> String {
-        let key = if self.table.identity.is_empty() {
-            String::new()
-        } else {
-            format!("{} AS strangler_key, ", self.key_digest(side))
-        };
-        // Without OFFSET the digest would be computed for each place that it is named in.
+        let others = self.others().enumerate();
+        let others = others.map(|(place, column)| format!(", {} AS strangler_{place}", self.typed(side, column)));
+        // Without OFFSET what is computed here would be for each place that it is named in.
         format!(
-            "SELECT {key}{row} AS strangler_digest{more} FROM {from} WHERE {condition} {filter} OFFSET 0",
-            row = self.row(side),
+            "SELECT {key} AS strangler_key{others}{more} FROM {from} WHERE {condition} {filter} OFFSET 0",
+            key = self.key_digest(side),
+            others = others.collect::<String>(),
             from = self.from(side),
             condition = self.condition(side, scope),
             filter = self.filter(side),
         )
+    }
+
+    /// A row's digest over what [`Self::rows`] gives.
+    fn digest_of_rows(&self) -> String {
+        self.digest(
+            "strangler_key".to_owned(),
+            self.others().enumerate().map(|(place, _)| format!("strangler_{place}")),
+        )
+    }
+
+    /// A row's digest over its key's and the values of all others. What is hashed is the seed of the next, so that values
+    /// which change places between rows do not add up to the same. Whatever may be NULL is hashed last, in a record.
+    fn digest(&self, key: String, values: impl Iterator<Item = String>) -> String {
+        if self.table.identity.is_empty() {
+            return key;
+        }
+        let (mut seed, mut last, mut all_may_be_null) = (key, Vec::new(), true);
+        for (column, value) in self.others().zip(values) {
+            let never_null = self.is_never_null(column);
+            match self.hash_function(column).filter(|_| never_null) {
+                Some(function) => seed = function.of(&value, &seed),
+                None => {
+                    last.push(element(column, &value));
+                    all_may_be_null &= !never_null;
+                }
+            }
+        }
+        if last.is_empty() {
+            return format!("coalesce({seed}, 0)");
+        }
+        // A record of nothing is hashed to 0 under any seed.
+        last.extend(all_may_be_null.then(|| "1".to_owned()));
+        // Where only the candidate has NULL the seed is.
+        format!("coalesce(hash_record_extended(ROW({}), {seed}), 0)", last.join(", "))
+    }
+
+    /// Whether the monolith never has NULL there.
+    fn is_never_null(&self, column: &TargetColumn) -> bool {
+        self.table.source_columns.iter().any(|there| Some(&there.name) == column.source.as_ref() && there.not_null)
     }
 
     fn condition(&self, side: Side, scope: &Scope) -> String {
@@ -213,24 +310,60 @@ impl Digest<'_> {
             all.extend(end.map(|end| format!("{alias}.ctid < '({end},0)'::tid")));
         }
         if let Some((share, shares)) = scope.share {
-            // Other bits than those that a bucket is made of.
-            all.push(format!("(({} >> 32) & {}) = {share}", self.key_digest(side), shares - 1));
+            // By the UUID: the shares of one round may be read in different ways.
+            let keys = self.key_columns().map(|column| exact(side, column));
+            all.push(format!("({} & {}) = {share}", record(keys, SHARE_SEED), shares - 1));
         }
         all.join(" AND ")
     }
 
-    fn bucket(&self, mask: i64) -> String {
-        let over = if self.table.identity.is_empty() { "strangler_digest" } else { "strangler_key" };
-        format!("({over} & {mask})::integer")
-    }
-
-    fn row(&self, side: Side) -> String {
-        record(&self.table.compared().map(|column| typed(side, column)).collect::<Vec<_>>(), self.seed)
-    }
-
     fn key_digest(&self, side: Side) -> String {
-        let key: Vec<String> = self.key_columns().map(|column| typed(side, column)).collect();
-        if key.is_empty() { self.row(side) } else { record(&key, BUCKET_SEED) }
+        let mut key: Vec<&TargetColumn> = self.key_columns().collect();
+        if let [only] = key[..]
+            && let Some(function) = self.hash_function(only)
+        {
+            return format!("coalesce({}, 0)", function.of(&self.typed(side, only), &self.seed.to_string()));
+        }
+        if key.is_empty() {
+            key = self.table.compared().collect();
+        }
+        record(key.into_iter().map(|column| element(column, &self.typed(side, column))), self.seed)
+    }
+
+    /// What a record would hash the column by: alone it costs less than in one.
+    fn hash_function(&self, column: &TargetColumn) -> Option<HashFunction> {
+        let name = match column.wire.as_deref()? {
+            "uuid" if self.spells(column) => "hashtextextended",
+            "uuid" => "uuid_hash_extended",
+            "bigint" => return Some(HashFunction::Bigint),
+            "integer" => "hashint4extended",
+            "smallint" => "hashint2extended",
+            "text" | "character varying" => "hashtextextended",
+            "boolean" => return Some(HashFunction::Boolean),
+            _ => return None,
+        };
+        Some(HashFunction::Of(name))
+    }
+
+    /// The columns that are compared beside the key.
+    fn others(&self) -> impl Iterator<Item = &TargetColumn> {
+        let is_key = |column: &TargetColumn| self.table.identity.iter().any(|key| key.target == column.name);
+        self.table.compared().filter(move |column| !self.table.identity.is_empty() && !is_key(column))
+    }
+
+    fn spells(&self, column: &TargetColumn) -> bool {
+        self.uuids == Uuids::AsSpelled && column.unconverted == Some(Unconverted::UuidAsText)
+    }
+
+    /// A value in a type that both sides hash alike.
+    fn typed(&self, side: Side, column: &TargetColumn) -> String {
+        match column.plain() {
+            Some(plain) if self.spells(column) => {
+                let value = if side == Side::Source { plain } else { value(side, column) };
+                as_text(&value)
+            }
+            _ => exact(side, column),
+        }
     }
 
     fn key_columns(&self) -> impl Iterator<Item = &TargetColumn> {
@@ -274,6 +407,26 @@ impl Digest<'_> {
     }
 }
 
+/// How one value is hashed under a seed.
+enum HashFunction {
+    /// By a function of PostgreSQL's.
+    Of(&'static str),
+    Boolean,
+    /// PostgreSQL hashes the exclusive-or of the two halves, so that numbers fit whatever their type. The upper one is
+    /// hashed too: where an id is made of two, they may have changed places.
+    Bigint,
+}
+
+impl HashFunction {
+    fn of(&self, value: &str, seed: &str) -> String {
+        match self {
+            Self::Of(name) => format!("{name}({value}, {seed})"),
+            Self::Boolean => format!("hashint4extended({value}::integer, {seed})"),
+            Self::Bigint => format!("hashint8extended({value}, hashint4extended(({value} >> 32)::integer, {seed}))"),
+        }
+    }
+}
+
 fn key_part(name: &Identifier, data_type: Option<&String>) -> KeyPart {
     KeyPart { name: name.clone(), data_type: data_type.cloned().unwrap_or_else(|| "text".to_owned()) }
 }
@@ -286,17 +439,32 @@ fn value(side: Side, column: &TargetColumn) -> String {
     }
 }
 
-/// A value in a type that both sides hash alike.
-fn typed(side: Side, column: &TargetColumn) -> String {
+/// A value in a type that both sides hash alike, and that differs if the values do.
+fn exact(side: Side, column: &TargetColumn) -> String {
     let value = value(side, column);
-    match column.wire.as_deref() {
-        Some(wire) if EXACT.contains(&wire) => format!("({value})::{wire}"),
-        _ => format!("(({value})::text COLLATE \"C\")"),
+    match (column.wire.as_deref(), column.unconverted, column.plain()) {
+        // Hashed by the eight bytes that it is on both sides.
+        (_, Some(Unconverted::TimeInUtc), Some(plain)) if side == Side::Source => plain,
+        (Some(wire), ..) if EXACT.contains(&wire) => format!("({value})::{wire}"),
+        _ => as_text(&value),
     }
 }
 
-fn record(values: &[String], seed: i64) -> String {
-    format!("hash_record_extended(ROW({}), {seed})", values.join(", "))
+fn as_text(value: &str) -> String {
+    format!("(({value})::text COLLATE \"C\")")
+}
+
+fn bucket(mask: i64) -> String {
+    format!("(strangler_key & {mask})::integer")
+}
+
+/// A value as an element of a record: see [`HashFunction::Bigint`].
+fn element(column: &TargetColumn, value: &str) -> String {
+    if column.wire.as_deref() == Some("bigint") { format!("int8send({value})") } else { value.to_owned() }
+}
+
+fn record(values: impl IntoIterator<Item = String>, seed: i64) -> String {
+    format!("hash_record_extended(ROW({}), {seed})", values.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 fn texts(values: &[String]) -> String {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   a table     in parts: ranges of its key, or all of it read page after page
-//!   a part      in buckets by a hash of the key; count and sum of the rows' digests, on both sides at once
+//!   a part      count and sum of its rows' digests, on both sides at once; where they differ, or differ mostly,
+//!               in buckets by a hash of the key
 //!   a bucket    that differs: keys and digests of its rows
 //!   a row       that differs: looked at again by its key until it is known, then the digests of its columns
 //! ```
@@ -12,8 +13,8 @@
 //! | | |
 //! |---|---|
 //! | catches | every row that one side does not have, and every value that is not the same, to the bit; of a table without a key, rows that are not as often there |
-//! | misses | a row whose 64-bit digest is the same by chance (1 in 2^64; each round has another seed, so the next one sees it); rows that are made to collide on purpose; columns that the target computes itself and those the mapping does not speak of |
-//! | costs | one pass over both tables: about the time of a sequential scan that evaluates the mapping, a few bytes for each bucket, no lock, and a snapshot for as long as a table is read that is not read by ranges |
+//! | misses | a row whose 64-bit digest is the same by chance (1 in 2^64; each round has another seed, so the next one sees it); rows that are made to collide on purpose; of a time, a change that leaves the exclusive-or of the halves of its 64 bits as it was (1 in 2^32), which is all that PostgreSQL hashes of it; columns that the target computes itself and those the mapping does not speak of |
+//! | costs | one pass over both tables, another over ranges that differ: about the time of a sequential scan that evaluates the mapping, a few bytes for each bucket, no lock, and a snapshot for as long as a table is read that is not read by ranges |
 //! | needs | PostgreSQL 14 or later, the same encoding and byte order on both sides, `SELECT` on both |
 //!
 //! A row that is on its way is no difference: see `settle`. One that changes each time it is looked at
@@ -277,7 +278,7 @@ fn fingerprint(plan: &SlicePlan) -> String {
     let mut hasher = blake3::Hasher::new();
     for table in &plan.tables {
         for side in [Side::Source, Side::Target] {
-            hasher.update(Digest { table, seed: 0 }.of_buckets(side, &Scope::default(), 0).as_bytes());
+            hasher.update(Digest::new(table, 0).of_buckets(side, &Scope::default(), 0).as_bytes());
         }
     }
     hasher.finalize().to_hex().to_string()

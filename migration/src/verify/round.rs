@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use sqlx::{AssertSqlSafe, PgPool};
@@ -10,11 +13,11 @@ use tokio::sync::{Mutex, watch};
 
 use super::{
     Difference, Kind, Outcome, Progress, Settings, VerifyError,
-    digest::{Digest, Side},
+    digest::{Digest, Side, Uuids},
     keyless,
     ledger::Ledger,
     part::{Part, divide},
-    scan::{Buckets, Pair, buckets, buckets_by_pages, differing},
+    scan::{Buckets, Pair, buckets, buckets_by_pages, differing, mostly_differ, totals},
     settle::{Between, Suspect, settle},
 };
 use crate::{
@@ -39,6 +42,40 @@ struct Shared {
     outcome: Outcome,
     /// A row may be in one part on one side and in another on the other.
     named: BTreeSet<(String, String)>,
+}
+
+/// What was seen of a table so far, which says how its next part is read for less.
+#[derive(Debug, Default)]
+struct Experience {
+    /// Parts of which the totals were compared, and those that were not the same.
+    totals: AtomicU32,
+    other_totals: AtomicU32,
+    /// Many texts are UUIDs in another form than the usual one.
+    misspelled: AtomicBool,
+}
+
+impl Experience {
+    /// Whether it pays to look at the totals of a part before it is divided: not where most of them have differed.
+    fn tries_totals(&self) -> bool {
+        self.other_totals.load(Ordering::Relaxed) * 2 <= self.totals.load(Ordering::Relaxed)
+    }
+
+    fn saw_totals(&self, same: bool) {
+        self.totals.fetch_add(1, Ordering::Relaxed);
+        self.other_totals.fetch_add(u32::from(!same), Ordering::Relaxed);
+    }
+
+    /// How the next part is digested.
+    fn digest<'a>(&self, exact: Digest<'a>) -> Digest<'a> {
+        if self.misspelled.load(Ordering::Relaxed) { exact } else { exact.as_spelled().unwrap_or(exact) }
+    }
+
+    /// Whether a part is to be read once more, by UUIDs. What has differed by its text only would be looked at row by row.
+    fn reads_again(&self, digest: &Digest<'_>, (there, here): (&Buckets, &Buckets)) -> bool {
+        let again = digest.uuids == Uuids::AsSpelled && mostly_differ(there, here);
+        self.misspelled.fetch_or(again, Ordering::Relaxed);
+        again
+    }
 }
 
 impl Shared {
@@ -87,7 +124,8 @@ impl Round<'_> {
         throttle: &Arc<Throttle>,
     ) -> Result<(), VerifyError> {
         let failed = |source| VerifyError::Table { table: table.target.to_string(), source };
-        let digest = Digest { table, seed: shared.lock().await.ledger.seed };
+        let digest = Digest::new(table, shared.lock().await.ledger.seed);
+        let experience = Experience::default();
         let mut first = Pair::open(self.source, self.target, self.plan).await.map_err(failed)?;
         let parts = self.parts(&mut first, &digest, shared).await.map_err(failed)?;
         let (by_pages, by_keys): (Vec<Part>, VecDeque<Part>) = split(parts);
@@ -96,8 +134,14 @@ impl Round<'_> {
                 return Ok(());
             }
             let (source, target) = (self.source, self.target);
-            let (there, here) =
+            let mut digest = experience.digest(digest);
+            let (mut there, mut here) =
                 buckets_by_pages(source, target, self.plan, &digest, &part, self.settings, throttle).await?;
+            if experience.reads_again(&digest, (&there, &here)) {
+                digest.uuids = Uuids::AsTheyAre;
+                (there, here) =
+                    buckets_by_pages(source, target, self.plan, &digest, &part, self.settings, throttle).await?;
+            }
             self.finish(&mut first, &digest, &part, &there, &here, shared).await.map_err(failed)?;
         }
         let workers = self.settings.readers.max(1).min(by_keys.len());
@@ -106,7 +150,7 @@ impl Round<'_> {
         while pairs.len() < workers {
             pairs.push(Pair::open(self.source, self.target, self.plan).await.map_err(failed)?);
         }
-        let work = pairs.iter_mut().map(|pair| self.work(pair, &digest, &left, shared, throttle));
+        let work = pairs.iter_mut().map(|pair| self.work(pair, (digest, &experience), &left, shared, throttle));
         futures::future::try_join_all(work).await.map_err(failed)?;
         Ok(())
     }
@@ -132,15 +176,28 @@ impl Round<'_> {
     async fn work(
         &self,
         pair: &mut Pair,
-        digest: &Digest<'_>,
+        (exact, experience): (Digest<'_>, &Experience),
         left: &Mutex<VecDeque<Part>>,
         shared: &Mutex<Shared>,
         throttle: &Throttle,
     ) -> sqlx::Result<()> {
         while !shared.lock().await.outcome.truncated {
             let Some(part) = left.lock().await.pop_front() else { break };
-            let (there, here) = buckets(pair, digest, &part, throttle).await?;
-            self.finish(pair, digest, &part, &there, &here, shared).await?;
+            let mut digest = experience.digest(exact);
+            if experience.tries_totals() {
+                let (there, here) = totals(pair, &digest, &part, throttle).await?;
+                experience.saw_totals(there == here);
+                if there == here {
+                    self.finish(pair, &digest, &part, &there, &here, shared).await?;
+                    continue;
+                }
+            }
+            let (mut there, mut here) = buckets(pair, &digest, &part, throttle).await?;
+            if experience.reads_again(&digest, (&there, &here)) {
+                digest.uuids = Uuids::AsTheyAre;
+                (there, here) = buckets(pair, &digest, &part, throttle).await?;
+            }
+            self.finish(pair, &digest, &part, &there, &here, shared).await?;
         }
         Ok(())
     }

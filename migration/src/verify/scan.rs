@@ -76,6 +76,27 @@ pub(super) async fn buckets(
     read.await
 }
 
+/// All rows of a part as one bucket, on both sides: without dividing them it takes a third less.
+pub(super) async fn totals(
+    pair: &mut Pair,
+    digest: &Digest<'_>,
+    part: &Part,
+    throttle: &Throttle,
+) -> sqlx::Result<(Buckets, Buckets)> {
+    let there = digest.of_all(Side::Source, &part.scope(Side::Source, None));
+    let here = digest.of_all(Side::Target, &part.scope(Side::Target, None));
+    tokio::try_join!(total(&mut pair.source, there, throttle), total(&mut pair.target, here, throttle))
+}
+
+async fn total(connection: &mut PgConnection, sql: String, throttle: &Throttle) -> sqlx::Result<Buckets> {
+    let (rows, sum): (i64, Option<String>) =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await?;
+    let sum = sum.as_deref().unwrap_or("0").parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let rows = u64::try_from(rows).unwrap_or(0);
+    throttle.pass(usize::try_from(rows).unwrap_or(usize::MAX)).await;
+    Ok(Buckets::from([(0, Bucket { rows, sum })]))
+}
+
 async fn read(connection: &mut PgConnection, sql: String, throttle: &Throttle) -> sqlx::Result<Buckets> {
     let rows: Vec<(i32, i64, String)> =
         sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
@@ -172,6 +193,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether so many rows are in buckets which are not the same that few of them can be on their way.
+pub(super) fn mostly_differ(there: &Buckets, here: &Buckets) -> bool {
+    let all: u64 = here.values().map(|bucket| bucket.rows).sum();
+    let same = here.iter().filter(|(number, bucket)| there.get(number) == Some(bucket));
+    let same: u64 = same.map(|(_, bucket)| bucket.rows).sum();
+    all - same > all / 8
 }
 
 /// The buckets that are not the same, in groups of which the rows can be held.

@@ -67,12 +67,48 @@ pub(super) async fn settle(
 ) -> sqlx::Result<Vec<Difference>> {
     let mut found = Vec::new();
     for group in suspects.chunks(AT_ONCE) {
-        found.extend(settle_group(between, pair, digest, settings, group).await?);
+        let (strays, others): (Vec<_>, Vec<_>) = settle_group(between, pair, digest, settings, group)
+            .await?
+            .into_iter()
+            .partition(|(_, difference)| difference.kind == Kind::Extra);
+        found.extend(others.into_iter().map(|(_, difference)| difference));
+        let (strays, known) = spelled_otherwise(&mut pair.source, digest, strays).await?;
+        found.extend(strays);
+        let again = settle_group(between, pair, digest, settings, &known).await?;
+        found.extend(again.into_iter().map(|(_, difference)| difference));
         if found.len() > settings.max_differences {
             break;
         }
     }
     Ok(found)
+}
+
+/// Of rows that seem to be the candidate's only, those that are, and those that the monolith has under another spelling of
+/// their key, with it. In capitals a UUID has another place in the order of texts than in that of UUIDs, so that it may be
+/// in another part, and its row's key alone does not find it.
+async fn spelled_otherwise(
+    source: &mut PgConnection,
+    digest: &Digest<'_>,
+    strays: Vec<(Suspect, Difference)>,
+) -> sqlx::Result<(Vec<Difference>, Vec<Suspect>)> {
+    let sql = digest.of_spellings().filter(|_| !strays.is_empty());
+    let Some(sql) = sql else {
+        return Ok((strays.into_iter().map(|(_, difference)| difference).collect(), Vec::new()));
+    };
+    let mut query = sqlx::query_as::<_, (Vec<String>, Vec<String>)>(AssertSqlSafe(sql));
+    for place in 0..digest.table.identity.len() {
+        let column = strays.iter().filter_map(|(suspect, _)| suspect.key.get(place).cloned());
+        query = query.bind(column.collect::<Vec<String>>());
+    }
+    let mut spelled: BTreeMap<Vec<String>, Vec<String>> = query.fetch_all(source).await?.into_iter().collect();
+    let (mut only_here, mut known) = (Vec::new(), Vec::new());
+    for (Suspect { key, source_key }, difference) in strays {
+        match spelled.remove(&key).filter(|spelled| *spelled != source_key) {
+            Some(source_key) => known.push(Suspect { key, source_key }),
+            None => only_here.push(difference),
+        }
+    }
+    Ok((only_here, known))
 }
 
 async fn settle_group(
@@ -81,13 +117,16 @@ async fn settle_group(
     digest: &Digest<'_>,
     settings: &Settings,
     suspects: &[Suspect],
-) -> sqlx::Result<Vec<Difference>> {
+) -> sqlx::Result<Vec<(Suspect, Difference)>> {
     let direction = settings.following.as_ref().map_or(Direction::Forward, |following| following.direction);
     let (written, other) = direction.ends(Side::Source, Side::Target);
     let mut needed = settings.looks.max(1);
     let mut open: Vec<Open> =
         suspects.iter().map(|suspect| Open { suspect: suspect.clone(), seen: (None, None), times: 0 }).collect();
     let mut found = Vec::new();
+    if open.is_empty() {
+        return Ok(found);
+    }
     // Rows that rest are known after `needed` looks; others get as many again.
     for look in 0..needed.saturating_mul(2).max(4) {
         if look > 0 {
@@ -115,7 +154,7 @@ async fn settle_group(
             row.times = if rests && row.seen == seen { row.times + 1 } else { u32::from(rests) };
             row.seen = seen;
             if row.times >= needed {
-                found.push(difference(digest, written, row));
+                found.push((row.suspect.clone(), difference(digest, written, row)));
             } else {
                 left.push(row);
             }
@@ -126,7 +165,10 @@ async fn settle_group(
         }
     }
     let table = || digest.table.target.to_string();
-    let restless = |row: Open| Difference { table: table(), key: shown(&row.suspect.key), kind: Kind::Unsettled };
+    let restless = |Open { suspect, .. }| {
+        let difference = Difference { table: table(), key: shown(&suspect.key), kind: Kind::Unsettled };
+        (suspect, difference)
+    };
     found.extend(open.into_iter().map(restless));
     Ok(found)
 }
