@@ -8,8 +8,8 @@
 
 use uuid::Uuid;
 
-/// Its signature is followed by flags and the length of an extension that has no content yet.
-const HEADER_BYTES: usize = 19;
+/// A signature, flags of which none is set, and the length of an extension that has no content yet.
+const HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A UUID in its usual form.
 const SPELLED_BYTES: usize = 36;
 
@@ -62,10 +62,13 @@ impl SpelledRows {
     fn convert(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, Misspelled> {
         let mut at = 0;
         if !self.header_read {
-            let Some(header) = bytes.get(..HEADER_BYTES) else { return Ok(0) };
+            let Some(header) = bytes.first_chunk() else { return Ok(0) };
+            if *header != HEADER {
+                return Err(Misspelled);
+            }
             out.extend_from_slice(header);
             self.header_read = true;
-            at = HEADER_BYTES;
+            at = HEADER.len();
         }
         while at < bytes.len() {
             let before = out.len();
@@ -137,7 +140,7 @@ mod tests {
     }
 
     fn rows(rows: &[Vec<Option<Vec<u8>>>]) -> Vec<u8> {
-        let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+        let mut bytes = HEADER.to_vec();
         for row in rows {
             bytes.extend(i16::try_from(row.len()).expect("few").to_be_bytes());
             bytes.extend(row.iter().flat_map(|value| field(value.as_deref())));
@@ -203,5 +206,7 @@ mod tests {
         let two = rows(&[vec![Some(SPELLED.into()), None]]);
         assert_eq!(converted(&[true], &[&two]), Err(Misspelled));
         assert_eq!(converted(&[true, false], &[&two[..two.len() - 3]]), Err(Misspelled));
+        let with_ids = [&two[..12], &[1], &two[13..]].concat();
+        assert_eq!(converted(&[true, false], &[&with_ids]), Err(Misspelled), "flags that nobody knows");
     }
 }
