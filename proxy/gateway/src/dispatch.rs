@@ -132,7 +132,7 @@ impl Gateway {
             match self.upstreams.get(routed.decision.upstream).begin(&ctx.tries.failed_at, first, now) {
                 Ok(attempt) => {
                     let gauge = self.metrics.in_flight(routed.route, routed.decision.side);
-                    routed.side_in_flight = Some(GaugeGuard::new(gauge));
+                    routed.side_in_flight = gauge.map(GaugeGuard::new);
                     let mut peer = attempt.peer(wanted_connection(request, broken_off));
                     ctx.tries.attempt = Some(attempt);
                     let route = self.control.table().get(routed.route);

@@ -80,7 +80,7 @@ impl ProxyHttp for Gateway {
         self.set_client_limits(session);
         let request = session.req_header();
         ctx.request_id = forwarding::request_id(request);
-        (ctx.trace, ctx.span) = self.tracing.begin(request, ctx.trace);
+        ctx.trace = self.tracing.begin(request, ctx.trace);
         let answer = match self.own_answer(session) {
             Some(answer) => {
                 ctx.refusal = Some("own_path");
@@ -151,7 +151,7 @@ impl ProxyHttp for Gateway {
         }
         self.auth.tell_upstream(request, ctx.identity.as_deref())?;
         let over_tls = session.digest().is_some_and(|connection| connection.ssl_digest.is_some());
-        forwarding::to_upstream(request, ctx.peer, over_tls, &ctx.request_id, ctx.trace)?;
+        forwarding::to_upstream(request, ctx.peer, over_tls, &ctx.request_id, ctx.trace.own)?;
         if let Some(shadow) = &mut ctx.shadow {
             shadow.request_head(request, session.as_mut().is_body_empty());
         }
@@ -314,12 +314,11 @@ impl ProxyHttp for Gateway {
         let unavailable = ctx.tries.unavailable.map(|(_, why)| why.code());
         let reason = ctx.refusal.or(unavailable).or(decision.map(|decision| decision.reason.as_str()));
         let request = session.req_header();
-        if let Some(span) = ctx.span.take() {
-            self.tracing.end(span, &request.method, route, decision, status);
-        }
+        let routed = ctx.routed.as_ref().map(|routed| (routed.route, routed.decision));
+        self.tracing.end(ctx.trace, latency, &request.method, routed, status);
         self.access_log.write(&Line {
             request_id: &ctx.request_id,
-            trace: ctx.trace,
+            trace: ctx.trace.own,
             method: request.method.as_str(),
             path: request.uri.path(),
             route: route.map(|route| route.name.as_str()),
@@ -342,8 +341,10 @@ impl Gateway {
         if let (Some(shadow), Some(shadowing), Some(routed)) = (&self.shadow, ctx.shadow.take(), ctx.routed.take()) {
             let by_client = |error: &Error| *error.esource() == ErrorSource::Downstream && ctx.refusal.is_none();
             let spoilt = error.map(|error| if by_client(error) { Spoilt::ClientGone } else { Spoilt::NotServed });
-            shadow
-                .ended(shadowing, &Ended { route: routed.route, decision: routed.decision, trace: ctx.trace, spoilt });
+            shadow.ended(
+                shadowing,
+                &Ended { route: routed.route, decision: routed.decision, trace: ctx.trace.own, spoilt },
+            );
         }
     }
 

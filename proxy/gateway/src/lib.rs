@@ -70,7 +70,7 @@ pub use config::{BreakerConfig, EjectionConfig, RetriesConfig, RetryBudgetConfig
 pub use config::{ExpectedConfig, HeaderEditsConfig};
 pub use config::{GuardConfig, NoDataConfig, RampConfig, RampGateConfig, RampStepConfig};
 pub use config::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
-pub use config::{RouteShadowConfig, Sample, ShadowConfig, SliceConfig};
+pub use config::{RequestMetricsConfig, RouteShadowConfig, Sample, ShadowConfig, SliceConfig};
 pub use control::{
     Authorship, Break, Change, ChangeError, Changed, Control, Difference, Expect, Fault, FileError, Head, HistoryError,
     HistoryQuery, Kind, LogEntry, NO_HASH, Plan, Revision, Rollback, RouteMove, StartError, StoreError, Verification,

@@ -182,6 +182,7 @@ fn status_class(status: Option<u16>) -> usize {
 /// Every metric of the gateway.
 pub struct Metrics {
     requests: IntCounterVec,
+    counts_requests: bool,
     routes: Vec<RouteMetrics>,
     refused: [IntCounter; Refusal::ALL.len()],
     connect_failures: Vec<IntCounter>,
@@ -237,11 +238,16 @@ pub struct LatencyTotals {
 }
 
 impl Metrics {
-    /// Makes every metric and registers it.
+    /// Makes every metric and registers it; what is said of each request only if requests are counted.
     ///
     /// # Errors
     /// When the registry has metrics of these names already.
-    pub fn new(registry: &Registry, table: &RouteTable, upstreams: &[&str]) -> prometheus::Result<Self> {
+    pub fn new(
+        registry: &Registry,
+        table: &RouteTable,
+        upstreams: &[&str],
+        counts_requests: bool,
+    ) -> prometheus::Result<Self> {
         let requests = counters(names::REQUESTS, "Requests that ended.", &["route", "side", "reason", "status"])?;
         let errors = counters(names::REQUEST_ERRORS, "Requests answered with 5xx or not at all.", &["route", "side"])?;
         let duration = HistogramVec::new(
@@ -261,11 +267,13 @@ impl Metrics {
         let revision = IntGauge::new(names::REVISION, "Revision of the rollout document in force.")?;
         let document_refused = IntGauge::new(names::DOCUMENT_REFUSED, "1 while the rollout document is refused.")?;
         let log_lines_lost = IntCounter::new(names::LOG_LINES_LOST, "Access log lines that were not written.")?;
-        let collectors: [Box<dyn Collector>; 14] = [
+        let of_requests: [Box<dyn Collector>; 4] = [
             Box::new(requests.clone()),
             Box::new(errors.clone()),
             Box::new(duration.clone()),
             Box::new(in_flight.clone()),
+        ];
+        let others: [Box<dyn Collector>; 10] = [
             Box::new(fallbacks.clone()),
             Box::new(rollbacks.clone()),
             Box::new(weight.clone()),
@@ -277,7 +285,7 @@ impl Metrics {
             Box::new(document_refused.clone()),
             Box::new(log_lines_lost.clone()),
         ];
-        for collector in collectors {
+        for collector in of_requests.into_iter().filter(|_| counts_requests).chain(others) {
             registry.register(collector)?;
         }
         let routes = table.iter().map(|(_, route)| RouteMetrics {
@@ -303,6 +311,7 @@ impl Metrics {
             reloads_applied: reloads.with_label_values(&["applied"]),
             reloads_refused: reloads.with_label_values(&["refused"]),
             requests,
+            counts_requests,
             revision,
             document_refused,
             log_lines_lost,
@@ -312,6 +321,9 @@ impl Metrics {
 
     /// Counts a request that has ended.
     pub(crate) fn request_ended(&self, route: RouteId, side: Side, reason: Reason, end: RequestEnd) {
+        if !self.counts_requests {
+            return;
+        }
         let route = &self.routes[route.index()];
         let metrics = &route.sides[side.index()];
         let class = status_class(end.status);
@@ -327,8 +339,8 @@ impl Metrics {
     }
 
     /// The gauge of requests being served by one side of a route.
-    pub(crate) fn in_flight(&self, route: RouteId, side: Side) -> &IntGauge {
-        &self.routes[route.index()].sides[side.index()].in_flight
+    pub(crate) fn in_flight(&self, route: RouteId, side: Side) -> Option<&IntGauge> {
+        self.counts_requests.then(|| &self.routes[route.index()].sides[side.index()].in_flight)
     }
 
     pub(crate) fn refused(&self, refusal: Refusal) {
@@ -375,14 +387,17 @@ impl Metrics {
         self.routes[route.index()].fallbacks.get()
     }
 
-    /// What one side of a route has done since the gateway started.
+    /// What one side of a route has done since the gateway started; `None` where requests are not counted.
     #[must_use]
-    pub fn side_totals(&self, route: RouteId, side: Side) -> SideTotals {
+    pub fn side_totals(&self, route: RouteId, side: Side) -> Option<SideTotals> {
+        if !self.counts_requests {
+            return None;
+        }
         let metrics = &self.routes[route.index()].sides[side.index()];
         let sample = metrics.duration.metric();
         let histogram = sample.get_histogram();
         let buckets = histogram.get_bucket();
-        SideTotals {
+        Some(SideTotals {
             requests: histogram.get_sample_count(),
             errors: metrics.errors.get(),
             in_flight: metrics.in_flight.get(),
@@ -391,7 +406,7 @@ impl Metrics {
                 counts: buckets.iter().map(|bucket| bucket.cumulative_count()).collect(),
                 sum_seconds: histogram.get_sample_sum(),
             },
-        }
+        })
     }
 }
 

@@ -11,14 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use http::Uri;
-use opentelemetry_sdk::trace::Span;
 use prometheus::IntGauge;
-use telemetry::TraceContext;
 use tokio::sync::Notify;
 
 use crate::{
     auth::Identity, client_address::Peer, decision::RouteDecision, dispatch::Tries, limit::LimitFields,
-    rollout::Bucket, route_table::RouteId, shadow::Shadowing, slices::Write,
+    rollout::Bucket, route_table::RouteId, shadow::Shadowing, slices::Write, trace::Place,
 };
 
 /// One request, from its header to the end of its answer.
@@ -29,10 +27,7 @@ pub struct RequestContext {
     pub(crate) peer: Option<Peer>,
     /// The client's address, behind trusted proxies.
     pub(crate) client: Option<IpAddr>,
-    pub(crate) trace: TraceContext,
-    /// The span to export, when export is configured. Boxed, because the context is moved several times
-    /// and a span is large.
-    pub(crate) span: Option<Box<Span>>,
+    pub(crate) trace: Place,
     /// Who asks, once that is proven.
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) routed: Option<Routed>,
@@ -78,8 +73,7 @@ impl RequestContext {
             request_id: String::new(),
             peer: None,
             client: None,
-            trace: TraceContext::generate(),
-            span: None,
+            trace: Place::first(),
             identity: None,
             routed: None,
             limit: None,

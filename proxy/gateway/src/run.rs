@@ -17,6 +17,7 @@ use pingora::{
     server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
     services::background::background_service,
 };
+use telemetry::FinishedSpans;
 use tokio::{signal::unix::SignalKind, sync::Notify};
 
 use crate::{
@@ -122,7 +123,7 @@ pub fn run(config_file: &Path) -> Result<(), RunError> {
     let sockets = Sockets::new(Predecessor::find().map_err(RunError::Predecessor)?);
     let config = Config::load(config_file)?;
     let telemetry = telemetry::init("gateway", &config.telemetry)?;
-    let parts = Parts::new(&config, Tracing::new(telemetry.tracer("gateway")), program, sockets)?;
+    let parts = Parts::new(&config, telemetry.finished_spans("gateway"), program, sockets)?;
     let deadline = config.http.drain_deadline.get();
     let writer = parts.serve(&config)?;
     writer.close();
@@ -158,9 +159,20 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config, tracing: Tracing, program: Program, mut sockets: Sockets) -> Result<Self, RunError> {
+    fn new(
+        config: &Config,
+        spans: Option<FinishedSpans>,
+        program: Program,
+        mut sockets: Sockets,
+    ) -> Result<Self, RunError> {
         let table = Arc::new(config.route_table());
-        let metrics = Arc::new(Metrics::new(prometheus::default_registry(), &table, &config.upstream_names())?);
+        let tracing = Tracing::new(spans, &table);
+        let metrics = Arc::new(Metrics::new(
+            prometheus::default_registry(),
+            &table,
+            &config.upstream_names(),
+            config.request_metrics.enabled,
+        )?);
         let upstreams = Arc::new(Upstreams::new(config)?);
         upstreams.register(prometheus::default_registry())?;
         let sticky_writes = StickyWrites::new(config.sticky_writes, &table);

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::harness::{Load, Setup, eventually};
+use crate::harness::{Gateway, Load, Setup, Stub, config, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_share_is_the_weight_and_no_key_moves_back() {
@@ -91,4 +91,22 @@ async fn counters_and_log_tell_every_request_once() {
     assert!(metrics.contains(line), "{metrics}");
     assert!(metrics.contains(r#"gateway_requests_refused_total{reason="route_not_found"} 1"#), "{metrics}");
     assert!(!metrics.contains("nowhere"), "no unknown path becomes a label");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_split_where_they_are_not_counted() {
+    let (legacy, candidate) = (Stub::start("legacy"), Stub::start("candidate"));
+    let uncounted = "[request_metrics]\nenabled = false\n";
+    let gateway = Gateway::start(
+        &format!("{}{uncounted}", config(legacy.address, candidate.address, "", "")),
+        "[routes.invoke]\npercent = 100\n",
+    );
+    gateway.invoke("k").await;
+    assert_eq!((legacy.seen().len(), candidate.seen().len()), (0, 1));
+    assert_eq!(gateway.route_status().await["sides"], json!(null));
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("gateway_rollout_weight_percent"), "{metrics}");
+    for name in ["gateway_requests_total", "gateway_request_duration_seconds", "gateway_requests_in_flight"] {
+        assert!(!metrics.contains(name), "{metrics}");
+    }
 }

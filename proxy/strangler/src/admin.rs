@@ -67,7 +67,8 @@ pub(crate) struct RouteStatus {
     pub(crate) percent: f64,
     pub(crate) epoch: u64,
     pub(crate) fallbacks: u64,
-    pub(crate) sides: Sides,
+    /// Nothing where the gateway does not count requests.
+    pub(crate) sides: Option<Sides>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -1,14 +1,16 @@
 //! Setting up `tracing` for a process.
 
+use std::sync::Arc;
+
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
-    trace::{Sampler, SdkTracerProvider},
+    trace::{BatchSpanProcessor, Sampler, SdkTracerProvider, SpanProcessor as _},
 };
 use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{LogFormat, TelemetryConfig, json_lines::JsonLines};
+use crate::{FinishedSpans, LogFormat, TelemetryConfig, finished_spans::Shared, json_lines::JsonLines};
 
 /// The span of a task that lives as long as its process. It is for logs: as part of a trace, it would make one trace
 /// of all that is done in it.
@@ -34,23 +36,30 @@ pub enum InitError {
 /// Keeps telemetry going; dropping it sends the spans that are still waiting.
 #[must_use = "dropping the guard ends the export of traces"]
 #[derive(Debug)]
-pub struct Guard {
-    provider: Option<SdkTracerProvider>,
+pub struct Guard(Option<Export>);
+
+/// The way of spans to the collector.
+#[derive(Debug)]
+struct Export {
+    provider: SdkTracerProvider,
+    processor: Arc<BatchSpanProcessor>,
+    /// Of the traces that begin here.
+    sample_ratio: f64,
 }
 
 impl Guard {
-    /// A tracer for spans that are made by hand, where the cost of `tracing` is too much; `None`
-    /// when no export is configured.
+    /// What takes spans that are made by hand, where the cost of `tracing` is too much; `None` when no export is
+    /// configured.
     #[must_use]
-    pub fn tracer(&self, name: &'static str) -> Option<opentelemetry_sdk::trace::SdkTracer> {
-        self.provider.as_ref().map(|provider| provider.tracer(name))
+    pub fn finished_spans(&self, name: &'static str) -> Option<FinishedSpans> {
+        self.0.as_ref().map(|export| FinishedSpans::new(export.processor.clone(), name, export.sample_ratio))
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(provider) = &self.provider
-            && let Err(error) = provider.shutdown()
+        if let Some(export) = &self.0
+            && let Err(error) = export.provider.shutdown()
         {
             tracing::warn!(%error, "the last spans were not exported");
         }
@@ -69,9 +78,10 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Guard, In
         LogFormat::Json => lines.json().event_format(JsonLines).boxed(),
         LogFormat::Text => lines.with_target(false).boxed(),
     };
-    let provider = config.otlp_endpoint.as_deref().map(|endpoint| provider(service, endpoint, config)).transpose()?;
+    let export = config.otlp_endpoint.as_deref().map(|endpoint| export(service, endpoint, config)).transpose()?;
     // Spans have their places in traces, and pass them on, also where none is exported.
-    let places = provider.clone().unwrap_or_else(|| SdkTracerProvider::builder().build());
+    let provider = export.as_ref().map(|export| export.provider.clone());
+    let places = provider.unwrap_or_else(|| SdkTracerProvider::builder().build());
     let traces = tracing_opentelemetry::layer()
         .with_tracer(places.tracer(service))
         .with_filter(filter_fn(|metadata| !(metadata.is_span() && metadata.name() == BACKGROUND_SPAN)));
@@ -81,10 +91,10 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Guard, In
         .with(logs)
         .try_init()
         .map_err(|_| InitError::AlreadySet)?;
-    Ok(Guard { provider })
+    Ok(Guard(export))
 }
 
-fn provider(service: &'static str, endpoint: &str, config: &TelemetryConfig) -> Result<SdkTracerProvider, InitError> {
+fn export(service: &'static str, endpoint: &str, config: &TelemetryConfig) -> Result<Export, InitError> {
     let exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
@@ -93,6 +103,15 @@ fn provider(service: &'static str, endpoint: &str, config: &TelemetryConfig) -> 
         .build()
         .map_err(|error| InitError::Exporter { endpoint: endpoint.to_owned(), source: Box::new(error) })?;
     let resource = Resource::builder().with_service_name(service).build();
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.otlp_sample_ratio)));
-    Ok(SdkTracerProvider::builder().with_sampler(sampler).with_batch_exporter(exporter).with_resource(resource).build())
+    let mut processor = BatchSpanProcessor::builder(exporter).build();
+    processor.set_resource(&resource);
+    let processor = Arc::new(processor);
+    let sample_ratio = config.otlp_sample_ratio;
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio)));
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(sampler)
+        .with_span_processor(Shared(processor.clone()))
+        .with_resource(resource)
+        .build();
+    Ok(Export { provider, processor, sample_ratio })
 }

@@ -4,10 +4,12 @@
 //!   and OpenTelemetry export over OTLP/HTTP when an endpoint is configured.
 //! - [`TraceContext`] is the W3C `traceparent` header, with or without export; [`place`] and [`current`] bring it
 //!   from one process to the next, over HTTP and over a queue.
+//! - [`FinishedSpans`] takes spans that are made by hand, where those of `tracing` cost too much.
 //! - [`metrics`] is the process's Prometheus registry as text, with [`Exemplars`] for whoever reads OpenMetrics.
 
 mod config;
 mod exemplars;
+mod finished_spans;
 mod init;
 mod json_lines;
 pub mod metrics;
@@ -17,6 +19,7 @@ mod trace_context;
 
 pub use config::{LogFormat, TelemetryConfig};
 pub use exemplars::Exemplars;
+pub use finished_spans::{FinishedSpan, FinishedSpans, Parent};
 pub use init::{BACKGROUND_SPAN, Guard, InitError, init};
 pub use propagation::{current, place};
 pub use trace_context::{TRACEPARENT, TraceContext};

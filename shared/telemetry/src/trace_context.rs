@@ -93,15 +93,26 @@ impl TraceContext {
         header
     }
 
+    /// The same place, recorded or not.
+    #[must_use]
+    pub const fn with_sampled(self, sampled: bool) -> Self {
+        Self { sampled, ..self }
+    }
+
     /// The same place as a remote parent for OpenTelemetry.
     #[must_use]
     pub fn to_span_context(self) -> SpanContext {
+        self.span_context(true)
+    }
+
+    /// As [`Self::to_span_context`], of a span that this process made or did not.
+    pub(crate) fn span_context(self, is_remote: bool) -> SpanContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
         SpanContext::new(
             TraceId::from_bytes(self.trace_id),
             SpanId::from_bytes(self.span_id),
             flags,
-            true,
+            is_remote,
             TraceState::NONE,
         )
     }

@@ -14,6 +14,17 @@ use crate::{
 /// The contender that all others are compared with.
 pub const BARE: &str = "pingora, bare: one upstream, no decision";
 
+/// The gateway without any telemetry.
+pub const UNCOUNTED: &str = "gateway: split";
+
+const COUNTED: &str = "gateway: split + metrics";
+const LOGGED: &str = "gateway: split + metrics + log";
+const TRACED_IN_PART: &str = "gateway: split + metrics + log + 5 % of traces";
+const TRACED: &str = "gateway: split + metrics + log + all traces";
+
+/// What telemetry costs is the difference between these and [`UNCOUNTED`].
+pub const MEASURED_BESIDE_UNCOUNTED: [&str; 4] = [COUNTED, LOGGED, TRACED_IN_PART, TRACED];
+
 /// One program under one configuration.
 pub struct Contender {
     pub name: &'static str,
@@ -30,18 +41,11 @@ pub fn all(servers: &Servers) -> anyhow::Result<Vec<Contender>> {
         bare_pingora("pingora, two upstreams in turn, time limits", servers, &[servers.legacy, servers.candidate])?,
         nginx_split("nginx: split", servers, "access_log off;", "")?,
         haproxy(servers)?,
-        gateway("gateway: split + metrics", servers, &Options::default())?,
-        gateway("gateway: split + metrics + log", servers, &Options { log: true, ..Options::default() })?,
-        gateway(
-            "gateway: split + metrics + log + 5 % of traces",
-            servers,
-            &Options { log: true, traces: Some(0.05), ..Options::default() },
-        )?,
-        gateway(
-            "gateway: split + metrics + log + all traces",
-            servers,
-            &Options { log: true, traces: Some(1.0), ..Options::default() },
-        )?,
+        gateway(UNCOUNTED, servers, &Options { uncounted: true, ..Options::default() })?,
+        gateway(COUNTED, servers, &Options::default())?,
+        gateway(LOGGED, servers, &Options { log: true, ..Options::default() })?,
+        gateway(TRACED_IN_PART, servers, &Options { log: true, traces: Some(0.05), ..Options::default() })?,
+        gateway(TRACED, servers, &Options { log: true, traces: Some(1.0), ..Options::default() })?,
         nginx_split(
             "nginx: split + limit + log",
             servers,
@@ -111,6 +115,8 @@ fn haproxy(servers: &Servers) -> anyhow::Result<Contender> {
 /// What the gateway does beyond splitting and counting.
 #[derive(Default)]
 struct Options {
+    /// Not even counting.
+    uncounted: bool,
     log: bool,
     /// The share of traces that is exported, to one of the origins, which takes anything.
     traces: Option<f64>,
@@ -131,6 +137,9 @@ fn gateway(name: &'static str, servers: &Servers, options: &Options) -> anyhow::
          [upstreams.legacy]\naddress = \"{}\"\n[upstreams.candidate]\naddress = \"{}\"\n",
         servers.legacy, servers.candidate
     );
+    if options.uncounted {
+        text += "[request_metrics]\nenabled = false\n";
+    }
     let mut route = "[[routes]]\nname = \"invoke\"\npath = \"/f/{id}/invoke\"\nkey = \"path:id\"\n\
          legacy = \"legacy\"\ncandidate = \"candidate\"\n"
         .to_owned();

@@ -14,6 +14,7 @@ mod median;
 #[path = "../stage/nginx.rs"]
 mod nginx;
 #[path = "../stage/process.rs"]
+#[allow(dead_code, reason = "the benchmark of shadow uses more of it")]
 mod process;
 mod report;
 mod settings;

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{contender::BARE, load::Load, median::median};
+use crate::{
+    contender::{BARE, MEASURED_BESIDE_UNCOUNTED, UNCOUNTED},
+    load::Load,
+    median::median,
+};
 
 struct Round {
     cpu_us: f64,
@@ -40,17 +44,25 @@ impl Report {
         );
         for name in &self.order {
             let median_of = |value: fn(&Round) -> f64| median(self.rounds[name].iter().map(value).collect());
-            let bare = self.rounds[BARE].iter();
-            let ratios = self.rounds[name].iter().zip(bare).map(|(one, bare)| one.cpu_us / bare.cpu_us).collect();
             println!(
                 "{name:<46} {:>9.1} {:>10.2} {:>9.0} {:>9.0} {:>9.0} {:>9.1}",
                 median_of(|round| round.cpu_us),
-                median(ratios),
+                self.cpu_ratio(name, BARE),
                 median_of(|round| round.requests_a_second),
                 median_of(|round| round.p50_us),
                 median_of(|round| round.p99_us),
                 median_of(|round| round.memory_bytes as f64 / f64::from(1 << 20)),
             );
         }
+        println!("CPU x {UNCOUNTED}:");
+        for name in MEASURED_BESIDE_UNCOUNTED {
+            println!("{name:<46} {:>9.2}", self.cpu_ratio(name, UNCOUNTED));
+        }
+    }
+
+    /// The middle of the ratios of all rounds.
+    fn cpu_ratio(&self, name: &str, to: &str) -> f64 {
+        let pairs = self.rounds[name].iter().zip(&self.rounds[to]);
+        median(pairs.map(|(one, other)| one.cpu_us / other.cpu_us).collect())
     }
 }

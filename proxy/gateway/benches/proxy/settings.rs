@@ -25,7 +25,7 @@ impl Servers {
         let folder = tempfile::tempdir()?;
         let (legacy, candidate, redis) = (free_address()?, free_address()?, free_address()?);
         let body = format!("{{\"answer\":\"{}\"}}", "x".repeat(1_024 - 13));
-        let origin = origin(folder.path(), &[(legacy, body.clone()), (candidate, body)])?;
+        let origin = origin(folder.path(), "origin", Cores::Rest, &[(legacy, body.clone()), (candidate, body)])?;
         let mut command = Cores::Rest.command("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &redis.port().to_string()]);
         command.args(["--save", "", "--appendonly", "no"]).arg("--dir").arg(folder.path());

@@ -21,10 +21,10 @@ export function retirement(world) {
   const onTick = ({ status, slices }) => {
     const rows = status.routes.map((route) => {
       const recent = world.series.recent(route.name, "legacy", 60);
-      const { requests } = route.sides.legacy;
-      const quiet = requests === 0 ? `all ${duration(status.uptime_seconds)} that this gateway runs` : "no";
+      const requests = route.sides?.legacy.requests ?? "not counted";
+      const quiet = requests === 0 ? `all ${duration(status.uptime_seconds)} that this gateway runs` : route.sides ? "no" : "not known";
       return [h("a", { href: `#/routes/${encodeURIComponent(route.name)}` }, route.name), route.stage, percent(route.percent), requests,
-        rate(recent?.rate ?? 0), quiet];
+        recent ? rate(recent.rate) : "–", quiet];
     });
     redraw(list, table("Requests that legacy has served", ["route", "stage", "#weight", "#since the gateway started", "#last minute", "quiet for"], rows));
     reports.tick(slices);

@@ -29,6 +29,7 @@ export function routes(world) {
 function worries(status) {
   const words = [];
   if (status.reload_error) words.push(`The rollout document is refused; what was in force stays: ${status.reload_error}`);
+  if (status.routes.some((route) => !route.sides)) words.push("Requests are not counted here: [request_metrics] in gateway.toml.");
   if (!status.rollout.store_up) words.push("The store of the rollout does not answer. Rollbacks work all the same.");
   if (status.rollout.pending_rollbacks.length > 0) {
     words.push(`Rolled back here and not in the store yet: ${status.rollout.pending_rollbacks.join(", ")}`);

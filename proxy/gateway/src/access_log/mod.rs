@@ -201,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let config = AccessLogConfig { destination: LogDestination::File, file: file.clone(), ..Default::default() };
-        let metrics = Metrics::new(&Registry::new(), &RouteTable::default(), &[]).expect("a new registry");
+        let metrics = Metrics::new(&Registry::new(), &RouteTable::default(), &[], true).expect("a new registry");
         let (log, writer) = AccessLog::open(&config, Arc::new(metrics)).expect("the folder is writable");
         log.write(&line("before", "/"));
         std::fs::rename(&file, &old).expect("it is there");

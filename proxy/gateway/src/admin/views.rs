@@ -98,7 +98,8 @@ struct RouteStatus<'a> {
     stage: Stage,
     percent: Weight,
     epoch: u64,
-    sides: SidesStatus,
+    /// Nothing where requests are not counted.
+    sides: Option<SidesStatus>,
     fallbacks: u64,
 }
 
@@ -155,15 +156,14 @@ pub(super) fn status_of(state: &AdminState) -> Value {
 
 fn route_status<'a>(state: &AdminState, snapshot: &Snapshot, id: RouteId, route: &'a Route) -> RouteStatus<'a> {
     let live = snapshot.get(id);
+    let totals = |side| state.metrics.side_totals(id, side);
+    let sides = totals(Side::Legacy).zip(totals(Side::Candidate));
     RouteStatus {
         name: &route.name,
         stage: share(live, route.sides).stage(route.sides),
         percent: share(live, route.sides),
         epoch: live.epoch,
-        sides: SidesStatus {
-            legacy: state.metrics.side_totals(id, Side::Legacy),
-            candidate: state.metrics.side_totals(id, Side::Candidate),
-        },
+        sides: sides.map(|(legacy, candidate)| SidesStatus { legacy, candidate }),
         fallbacks: state.metrics.fallbacks(id),
     }
 }

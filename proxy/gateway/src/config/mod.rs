@@ -8,6 +8,7 @@ mod jwt;
 mod limits;
 mod mismatches;
 mod ramp;
+mod request_metrics;
 mod retries;
 mod rollout;
 mod route_parts;
@@ -38,6 +39,7 @@ pub use jwt::JwtConfig;
 pub use limits::{LimitStore, LimitsConfig, PolicyConfig, RedisConfig, WhenUnavailable};
 pub use mismatches::{MismatchStore, MismatchesConfig};
 pub use ramp::{NoDataConfig, RampConfig, RampGateConfig, RampStepConfig};
+pub use request_metrics::RequestMetricsConfig;
 pub use retries::RetriesConfig;
 pub use rollout::{PostgresConfig, RolloutConfig, StoreKind};
 pub use route_parts::{ExpectedConfig, HeaderEditsConfig};
@@ -77,6 +79,8 @@ pub struct Config {
     pub rollout: RolloutConfig,
     /// The access log.
     pub access_log: AccessLogConfig,
+    /// What is counted of each request.
+    pub request_metrics: RequestMetricsConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// Replacing the running process by a new one.

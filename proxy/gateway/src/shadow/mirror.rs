@@ -23,7 +23,7 @@ use super::{
     shadowed_route::ShadowedRoute,
     tee::Copied,
 };
-use crate::{decision::Side, forwarding::SHADOW, route_table::UpstreamId};
+use crate::{decision::Side, forwarding::SHADOW, route_table::UpstreamId, trace::Tracing};
 
 /// A copy that is to be sent and compared.
 pub(super) struct Job {
@@ -64,11 +64,12 @@ impl Job {
         if let Some(shape) = &shape {
             shared.judge.copied(route.id, shape);
         }
-        let (span, exported) = shared.tracing.begin_copy(trace);
+        let place = Tracing::begin_copy(trace);
+        let (span, begun) = (place.own, Instant::now());
         let to = route.upstream(other_side);
         let sent = copy.send(&shared, &route, to, span).await;
         let status = sent.as_ref().ok().map(|other| other.head.status.as_u16());
-        shared.tracing.end_copy(exported, &route.name, other_side, status);
+        shared.tracing.end_copy(place, begun.elapsed(), route.id, other_side, status);
         route.rest(other_side).ended(copied.ticket, &sent, Instant::now());
         let other = match sent {
             Ok(other) => other,

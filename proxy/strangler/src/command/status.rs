@@ -78,6 +78,9 @@ fn text(status: &Status, previous: Option<&Status>, seconds: Option<f64>, output
     if let Some(error) = &status.reload_error {
         text.push_str(&format!("\nthe rollout file was refused, the state above stays in force: {error}"));
     }
+    if status.routes.iter().any(|route| route.sides.is_none()) {
+        text.push_str("\nthis gateway does not count requests: [request_metrics] in gateway.toml");
+    }
     for trouble in status.rollout.iter().flat_map(store_troubles) {
         text.push_str(&format!("\n{trouble}"));
     }
@@ -117,16 +120,23 @@ fn store_troubles(rollout: &RolloutStatus) -> Vec<String> {
     troubles
 }
 
-/// A row for each side that the route has.
+/// A row for each side that the route has; one where requests are not counted.
 fn rows(route: &RouteStatus, before: Option<&RouteStatus>, seconds: Option<f64>) -> Vec<Vec<String>> {
-    let legacy = Window::between(&route.sides.legacy, before.map(|before| &before.sides.legacy));
-    let candidate = Window::between(&route.sides.candidate, before.map(|before| &before.sides.candidate));
+    let fallbacks = route.fallbacks - before.map_or(0, |before| before.fallbacks.min(route.fallbacks));
+    let Some(sides) = &route.sides else {
+        let mut row = vec![route.name.clone(), route.stage.clone(), super::percent(route.percent)];
+        row.resize(11, "-".to_owned());
+        row.push(fallbacks.to_string());
+        return vec![row];
+    };
+    let before = before.and_then(|before| before.sides.as_ref());
+    let legacy = Window::between(&sides.legacy, before.map(|before| &before.legacy));
+    let candidate = Window::between(&sides.candidate, before.map(|before| &before.candidate));
     let total = legacy.requests + candidate.requests;
     let observed = match total {
         0 => "-".to_owned(),
         total => format!("{:.1} %", candidate.requests as f64 * 100.0 / total as f64),
     };
-    let fallbacks = route.fallbacks - before.map_or(0, |before| before.fallbacks.min(route.fallbacks));
     let mut rows = Vec::new();
     for (side, window) in [("legacy", legacy), ("candidate", candidate)] {
         let first = rows.is_empty();
@@ -228,6 +238,15 @@ mod tests {
         );
         let well = json!({"store": "file", "store_up": true, "store_age_seconds": 0.1, "pending_rollbacks": []});
         assert!(store_troubles(&serde_json::from_value(well).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn a_route_whose_requests_are_not_counted_has_a_row() {
+        let route = json!({
+            "name": "invoke", "stage": "ramp", "percent": 10.0, "epoch": 1, "fallbacks": 3, "sides": null
+        });
+        let rows = rows(&serde_json::from_value(route).unwrap(), None, Some(1.0));
+        assert_eq!(rows, [["invoke", "ramp", "10 %", "-", "-", "-", "-", "-", "-", "-", "-", "3"]]);
     }
 
     #[test]

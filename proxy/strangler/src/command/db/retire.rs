@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use migration::{
     retire::{self, ColumnUse, Report, RouteTraffic, RouteUse, TableUse},
     slice::read_plan,
@@ -9,7 +10,12 @@ use migration::{
 use serde_json::json;
 
 use super::{open_both, report::Reporter};
-use crate::{admin::Admin, arguments::inspection::RetireArguments, connection::Connection, output::Output};
+use crate::{
+    admin::{Admin, RouteStatus},
+    arguments::inspection::RetireArguments,
+    connection::Connection,
+    output::Output,
+};
 
 pub(crate) async fn retire(
     asked: RetireArguments,
@@ -34,9 +40,14 @@ pub(crate) async fn retire(
 
 async fn traffic(connection: &Connection) -> anyhow::Result<Vec<RouteTraffic>> {
     let status = Admin::new(connection)?.status().await?;
-    let of =
-        |route: crate::admin::RouteStatus| RouteTraffic { requests: route.sides.legacy.requests, route: route.name };
-    Ok(status.routes.into_iter().map(of).collect())
+    let of = |route: RouteStatus| {
+        let sides = route.sides.context(
+            "the gateway does not count requests, so it cannot say whether legacy is still asked: set [request_metrics] \
+             enabled = true in gateway.toml, or look without --gateway",
+        )?;
+        Ok(RouteTraffic { requests: sides.legacy.requests, route: route.name })
+    };
+    status.routes.into_iter().map(of).collect()
 }
 
 fn shown(report: &Report) -> String {
