@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub const OFF: &str = "gateway: no shadow";
+pub const OFF_AGAIN: &str = "gateway: no shadow, once more";
 pub const SAME: &str = "gateway: shadow, equal bytes";
 pub const REORDERED: &str = "gateway: shadow, members in another order";
 pub const NGINX: &str = "nginx: no mirror";
@@ -35,7 +36,7 @@ impl Contender {
 pub fn all(upstreams: &Upstreams) -> anyhow::Result<Vec<Contender>> {
     let mut contenders = vec![
         gateway(OFF, upstreams, None)?,
-        gateway("gateway: no shadow, once more", upstreams, None)?,
+        gateway(OFF_AGAIN, upstreams, None)?,
         gateway(SAME, upstreams, Some(upstreams.same))?,
         gateway(REORDERED, upstreams, Some(upstreams.reordered))?,
         nginx_proxy(NGINX, upstreams, None)?,

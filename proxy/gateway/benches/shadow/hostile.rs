@@ -76,8 +76,8 @@ impl Kind {
 
 /// Starts such a server.
 pub fn start(kind: Kind, address: SocketAddr, folder: &Path) -> anyhow::Result<Process> {
-    let mut command = Cores::Rest.command("nice");
-    command.args(["-n", "19"]).arg(std::env::current_exe()?).args(["hostile", kind.name(), &address.to_string()]);
+    let mut command = Cores::RestWhenIdle.command(std::env::current_exe()?);
+    command.args(["hostile", kind.name(), &address.to_string()]);
     Process::start(command, &folder.join(kind.name()), address)
 }
 

@@ -2,13 +2,14 @@
 //! `mirror`, and the gateway while the side that gets the copies is at its worst. One interleaved run.
 //!
 //! Every contender has one core, the first, and serves all requests from the same origin. The load comes at a
-//! fixed rate, by a clock and not by answers, so that a contender that is late is not asked less; origins, the
-//! side that gets the copies and the load share the other cores. CPU time is user and system time of the
+//! fixed rate, by a clock and not by answers, so that a contender that is late is not asked less; origin and load
+//! share the other cores. So does the side that gets the copies, but only while they are idle: it stands for another
+//! machine. CPU time is user and system time of the
 //! contender's processes over its requests; what its upstreams spend is not in it. What a copy costs is the
 //! difference to the same program without copies in the same round, over the copies that came back. nginx reads
-//! their answers and throws them away; the gateway compares them. The gateway without shadow is there twice: how much
-//! the second seems to differ from the first is what the machine adds by itself. Percentiles are of all rounds' requests
-//! together. Run by `scripts/bench shadow`.
+//! their answers and throws them away; the gateway compares them. The gateway without shadow is there twice, and latencies
+//! are compared with both together: how much either seems to differ from both is what the machine adds by itself. Percentiles are the
+//! middle ones of all rounds. Run by `scripts/bench shadow`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod contender;
@@ -27,14 +28,16 @@ mod upstreams;
 use std::{env, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
 use contender::Contender;
 use load::Pace;
 use report::{Report, Round};
 use upstreams::Upstreams;
 
-/// Each contender is measured once a round; the order turns by one from round to round. Many short rounds, because
-/// a p99 differs more from one moment of a machine to the next than between the contenders.
+/// Each contender is measured once a round. Many short rounds, because a p99 differs more from one moment of a machine to
+/// the next than between the contenders; each in an order of its own, because a side at its worst may still be busy with
+/// the copies of whoever was measured before.
 const DEFAULT_ROUNDS: usize = 40;
 const DEFAULT_RATE: u32 = 2_000;
 const WARM_UP: Duration = Duration::from_millis(250);
@@ -64,10 +67,11 @@ fn compare() -> anyhow::Result<()> {
     );
     let upstreams = Upstreams::start()?;
     let mut contenders = contender::all(&upstreams)?;
+    let mut order = StdRng::seed_from_u64(1);
     let mut report = Report::new(rate, contenders.iter().map(|one| one.name));
     for round in 0..rounds {
         let count = contenders.len();
-        contenders.rotate_left(usize::from(round > 0));
+        contenders.shuffle(&mut order);
         for (place, contender) in contenders.iter_mut().enumerate() {
             eprint!("\rround {} of {rounds}, {} of {count}: {:<48}", round + 1, place + 1, contender.name);
             report.add(contender.name, &measure(contender, rate)?)?;

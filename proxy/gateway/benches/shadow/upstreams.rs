@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{
     hostile,
     nginx::origin,
-    process::{Process, free_address},
+    process::{Cores, Process, free_address},
 };
 
 /// What the contenders stand before.
@@ -31,8 +31,11 @@ impl Upstreams {
     pub fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let [legacy, same, reordered] = [free_address()?, free_address()?, free_address()?];
-        let answers = [(legacy, answer(false)), (same, answer(false)), (reordered, answer(true))];
-        let mut processes = vec![origin(folder.path(), &answers)?];
+        let others = [(same, answer(false)), (reordered, answer(true))];
+        let mut processes = vec![
+            origin(folder.path(), "origin", Cores::Rest, &[(legacy, answer(false))])?,
+            origin(folder.path(), "others", Cores::RestWhenIdle, &others)?,
+        ];
         let mut hostile = Vec::new();
         for kind in hostile::Kind::ALL {
             let address = free_address()?;

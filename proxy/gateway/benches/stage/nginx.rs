@@ -26,11 +26,11 @@ pub fn nginx(folder: &Path, name: &str, cores: Cores, http: &str, listens: Socke
 }
 
 /// An nginx that answers each request at each of these addresses with the JSON beside it.
-pub fn origin(folder: &Path, answers: &[(SocketAddr, String)]) -> anyhow::Result<Process> {
+pub fn origin(folder: &Path, name: &str, cores: Cores, answers: &[(SocketAddr, String)]) -> anyhow::Result<Process> {
     let server = |(address, body): &(SocketAddr, String)| {
         format!("server {{ listen {address}; location / {{ default_type application/json; return 200 '{body}'; }} }}\n")
     };
     let servers: String = answers.iter().map(server).collect();
     let http = format!("access_log off; keepalive_requests 100000000;\n{servers}");
-    nginx(folder, "origin", Cores::Rest, &http, answers[0].0)
+    nginx(folder, name, cores, &http, answers[0].0)
 }

@@ -24,6 +24,9 @@ pub enum Cores {
     Measured,
     /// All but the first: origin and load.
     Rest,
+    /// The same, and only while nobody else wants them: whoever would have a machine of its own. A nice value would not
+    /// do: what runs keeps a core until its slice is over.
+    RestWhenIdle,
 }
 
 impl Cores {
@@ -32,10 +35,14 @@ impl Cores {
         let count = thread::available_parallelism().map_or(2, usize::from);
         let list = match self {
             Self::Measured => "0".to_owned(),
-            Self::Rest => format!("1-{}", count - 1),
+            Self::Rest | Self::RestWhenIdle => format!("1-{}", count - 1),
         };
         let mut command = Command::new("taskset");
-        command.args(["--cpu-list", &list]).arg(program);
+        command.args(["--cpu-list", &list]);
+        if matches!(self, Self::RestWhenIdle) {
+            command.args(["chrt", "--idle", "0"]);
+        }
+        command.arg(program);
         command
     }
 }

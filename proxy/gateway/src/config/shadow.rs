@@ -55,7 +55,7 @@ impl Default for ShadowConfig {
             max_concurrent_per_upstream: 64,
             max_bytes: ByteSize::from_mib(64),
             threads: 1,
-            nice: 5,
+            nice: 10,
             noise_percent: 2.0,
             dry_run_secret: Secret::default(),
             mismatches: MismatchesConfig::default(),

@@ -5,7 +5,8 @@
 //! request that arrives while a copy is compared on the same CPU waits for a millisecond and more. That was the p99
 //! of `scripts/bench shadow`. The scheduler lets a thread that wakes up take the CPU at once from one that has asked
 //! for a longer slice than its own (6.12 and later); so the threads of copies ask for the longest there is. Their
-//! share is what the nice value says, so they are never starved, as they could be in the class `SCHED_IDLE`.
+//! share is what the nice value says, so they are never starved, as they could be in the class `SCHED_IDLE`; and the
+//! larger it is, the less often has one that serves had its own share already, and waits after all.
 //! `SCHED_BATCH` tells older kernels about the same.
 
 use std::{io, mem};
