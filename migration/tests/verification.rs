@@ -133,6 +133,50 @@ async fn two_halves_of_a_number_that_change_places_are_found() {
 }
 
 #[tokio::test]
+async fn what_two_rows_exchange_is_found_in_columns_that_may_be_null_and_in_times() {
+    let (source, target, plan) = both(
+        "create table item (id int primary key, n int, b bigint, t text, local timestamp, at timestamptz);
+         insert into item select n, n, n, 'text ' || n, '2024-01-01'::timestamp + n * interval '1 s',
+             '2024-01-01'::timestamptz + n * interval '1 s' from generate_series(1, 100) n;
+         update item set local = 'infinity', at = '-infinity' where id = 50;
+         update item set local = '4713-01-01 BC', at = '294276-12-31' where id = 51;
+         update item set n = null, b = null, t = null, local = null, at = null where id = 52",
+        &format!("{ONE_TABLE}[targets.shop.tables.item.columns]\nlocal = {{ type = \"timestamptz\" }}\n"),
+    )
+    .await;
+    let same = compare(&source, &target, &plan, &fine()).await;
+    assert!(same.is_clean() && same.rows == 100, "{same:?}");
+    let exchanged = [("n", 1), ("b", 3), ("t", 5), ("local", 7), ("at", 9)];
+    for (column, id) in exchanged {
+        let exchange = format!(
+            "update shop.item as one set {column} = other.{column} from shop.item as other
+             where one.id in ({id}, {id} + 1) and other.id = 2 * {id} + 1 - one.id"
+        );
+        target.run(&exchange).await;
+    }
+    target
+        .run(
+            "update shop.item set local = '-infinity' where id = 50;
+             update shop.item set at = '294276-12-30' where id = 51;
+             update shop.item set n = 0, b = 0, t = '', local = 'infinity' where id = 52",
+        )
+        .await;
+    let found = compare(&source, &target, &plan, &fine()).await;
+    let columns = |names: &[&str]| Kind::Columns(names.iter().map(|name| (*name).to_owned()).collect());
+    let mut expected: Vec<(String, Kind)> = exchanged
+        .iter()
+        .flat_map(|(name, id)| [*id, id + 1].map(|id| (format!("{{{id}}}"), columns(&[name]))))
+        .collect();
+    expected.push(("{50}".to_owned(), columns(&["local"])));
+    expected.push(("{51}".to_owned(), columns(&["at"])));
+    expected.push(("{52}".to_owned(), columns(&["n", "b", "t", "local"])));
+    expected.sort_by(|one, other| one.0.cmp(&other.0));
+    let mut named: Vec<(String, Kind)> = found.differences.into_iter().map(|found| (found.key, found.kind)).collect();
+    named.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(named, expected);
+}
+
+#[tokio::test]
 async fn values_that_are_equal_and_not_the_same_are_found() {
     let (source, target, plan) = both(
         "create table item (

@@ -271,23 +271,35 @@ impl<'a> Digest<'a> {
         )
     }
 
-    /// A row's digest over its key's and the values of all others. What is hashed is the seed of the next, so that values
-    /// which change places between rows do not add up to the same. Whatever may be NULL is hashed last, in a record.
+    /// A row's digest over its key's and the values of all others: those that may be NULL, and times, each hashed under a
+    /// seed of its own and mixed by exclusive-or; then those of which each hash is the seed of the next, so that values
+    /// which change places between rows do not add up to the same; and what has no function that hashes it alone in a record.
     fn digest(&self, key: String, values: impl Iterator<Item = String>) -> String {
         if self.table.identity.is_empty() {
             return key;
         }
-        let (mut seed, mut last, mut all_may_be_null) = (key, Vec::new(), true);
+        let (mut mixed, mut chained, mut last, mut all_may_be_null) = (key, Vec::new(), Vec::new(), true);
+        let mut own_seed = self.seed;
         for (column, value) in self.others().zip(values) {
             let never_null = self.is_never_null(column);
-            match self.hash_function(column).filter(|_| never_null) {
-                Some(function) => seed = function.of(&value, &seed),
+            match self.hash_function(column) {
+                Some(function) if never_null && function.names_seed_once() => chained.push((function, value)),
+                Some(function) => {
+                    own_seed = own_seed.wrapping_add(1);
+                    let hash = function.of(&value, &own_seed.to_string());
+                    mixed = format!("{mixed} # coalesce({hash}, {own_seed})");
+                }
                 None => {
                     last.push(element(column, &value));
                     all_may_be_null &= !never_null;
                 }
             }
         }
+        if chained.is_empty() && last.is_empty() {
+            // What is mixed adds up to the same when two rows exchange it.
+            chained.push((HashFunction::Of("hashint4extended"), "0".to_owned()));
+        }
+        let seed = chained.into_iter().fold(format!("({mixed})"), |seed, (function, value)| function.of(&value, &seed));
         if last.is_empty() {
             return format!("coalesce({seed}, 0)");
         }
@@ -332,15 +344,23 @@ impl<'a> Digest<'a> {
 
     /// What a record would hash the column by: alone it costs less than in one.
     fn hash_function(&self, column: &TargetColumn) -> Option<HashFunction> {
-        let name = match column.wire.as_deref()? {
-            "uuid" if self.spells(column) => "hashtextextended",
-            "uuid" => "uuid_hash_extended",
-            "bigint" => return Some(HashFunction::Bigint),
-            "integer" => "hashint4extended",
-            "smallint" => "hashint2extended",
-            "text" | "character varying" => "hashtextextended",
-            "boolean" => return Some(HashFunction::Boolean),
-            _ => return None,
+        let wire = column.wire.as_deref().filter(|wire| EXACT.contains(wire));
+        let name = match wire {
+            // Digested as text.
+            None => "hashtextextended",
+            Some("uuid") if self.spells(column) => "hashtextextended",
+            Some("uuid") => "uuid_hash_extended",
+            Some("bigint") => return Some(HashFunction::Bigint),
+            Some("integer") => "hashint4extended",
+            Some("smallint") => "hashint2extended",
+            Some("boolean") => return Some(HashFunction::Boolean),
+            Some("timestamp without time zone" | "timestamp with time zone") => {
+                // It is named more than once, so it must not be something to be computed.
+                let as_it_is =
+                    column.unconverted == Some(Unconverted::TimeInUtc) || column.plain() == Some(column.select.clone());
+                return as_it_is.then_some(HashFunction::Time);
+            }
+            Some(_) => return None,
         };
         Some(HashFunction::Of(name))
     }
@@ -412,17 +432,29 @@ enum HashFunction {
     /// By a function of PostgreSQL's.
     Of(&'static str),
     Boolean,
-    /// PostgreSQL hashes the exclusive-or of the two halves, so that numbers fit whatever their type. The upper one is
-    /// hashed too: where an id is made of two, they may have changed places.
+    /// PostgreSQL hashes the exclusive-or of the two halves, so that numbers fit whatever their type. The whole number is
+    /// part of the seed too: where an id is made of two, they may have changed places.
     Bigint,
+    /// Not all versions have a function for times with a zone, none for both kinds. The time since a certain one is hashed
+    /// as the eight bytes of the time itself would be; there is none before the beginning or after the end of all times.
+    Time,
 }
 
 impl HashFunction {
+    /// Whether the seed is not computed twice when it is an expression.
+    const fn names_seed_once(&self) -> bool {
+        !matches!(self, Self::Time)
+    }
+
     fn of(&self, value: &str, seed: &str) -> String {
         match self {
             Self::Of(name) => format!("{name}({value}, {seed})"),
             Self::Boolean => format!("hashint4extended({value}::integer, {seed})"),
-            Self::Bigint => format!("hashint8extended({value}, hashint4extended(({value} >> 32)::integer, {seed}))"),
+            Self::Bigint => format!("hashint8extended({value}, {seed} # {value})"),
+            Self::Time => format!(
+                "CASE WHEN isfinite({value}) THEN interval_hash_extended({value} - '2000-01-01 00:00:00+00', {seed}) \
+                 ELSE hashtextextended(({value})::text COLLATE \"C\", {seed}) END"
+            ),
         }
     }
 }

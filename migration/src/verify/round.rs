@@ -70,11 +70,19 @@ impl Experience {
         if self.misspelled.load(Ordering::Relaxed) { exact } else { exact.as_spelled().unwrap_or(exact) }
     }
 
-    /// Whether a part is to be read once more, by UUIDs. What has differed by its text only would be looked at row by row.
-    fn reads_again(&self, digest: &Digest<'_>, (there, here): (&Buckets, &Buckets)) -> bool {
-        let again = digest.uuids == Uuids::AsSpelled && mostly_differ(there, here);
-        self.misspelled.fetch_or(again, Ordering::Relaxed);
-        again
+    /// Reads a part, and once more by UUIDs where most of it differed by texts: each row would be looked at by itself.
+    async fn read<E>(
+        &self,
+        digest: &mut Digest<'_>,
+        mut buckets: impl AsyncFnMut(&Digest<'_>) -> Result<(Buckets, Buckets), E>,
+    ) -> Result<(Buckets, Buckets), E> {
+        let (there, here) = buckets(digest).await?;
+        if digest.uuids == Uuids::AsTheyAre || !mostly_differ(&there, &here) {
+            return Ok((there, here));
+        }
+        self.misspelled.store(true, Ordering::Relaxed);
+        digest.uuids = Uuids::AsTheyAre;
+        buckets(digest).await
     }
 }
 
@@ -135,13 +143,10 @@ impl Round<'_> {
             }
             let (source, target) = (self.source, self.target);
             let mut digest = experience.digest(digest);
-            let (mut there, mut here) =
-                buckets_by_pages(source, target, self.plan, &digest, &part, self.settings, throttle).await?;
-            if experience.reads_again(&digest, (&there, &here)) {
-                digest.uuids = Uuids::AsTheyAre;
-                (there, here) =
-                    buckets_by_pages(source, target, self.plan, &digest, &part, self.settings, throttle).await?;
-            }
+            let read = async |digest: &Digest<'_>| {
+                buckets_by_pages(source, target, self.plan, digest, &part, self.settings, throttle).await
+            };
+            let (there, here) = experience.read(&mut digest, read).await?;
             self.finish(&mut first, &digest, &part, &there, &here, shared).await.map_err(failed)?;
         }
         let workers = self.settings.readers.max(1).min(by_keys.len());
@@ -192,11 +197,8 @@ impl Round<'_> {
                     continue;
                 }
             }
-            let (mut there, mut here) = buckets(pair, &digest, &part, throttle).await?;
-            if experience.reads_again(&digest, (&there, &here)) {
-                digest.uuids = Uuids::AsTheyAre;
-                (there, here) = buckets(pair, &digest, &part, throttle).await?;
-            }
+            let read = async |digest: &Digest<'_>| buckets(pair, digest, &part, throttle).await;
+            let (there, here) = experience.read(&mut digest, read).await?;
             self.finish(pair, &digest, &part, &there, &here, shared).await?;
         }
         Ok(())
