@@ -44,8 +44,13 @@ pub async fn spawn(what: &str, source: &str, target: &str) -> anyhow::Result<Mea
 pub async fn copy(source: &str, target: &str) -> anyhow::Result<()> {
     let (source, target) = (PgPool::connect(source).await?, PgPool::connect(target).await?);
     let mapping = Mapping::from_toml("mapping.toml", MAPPING)?;
-    let readers = env::var("READERS").map_or(Ok(4), |text| text.parse())?;
-    let settings = Settings { readers, ..Settings::default() };
+    let mut settings = Settings::default();
+    if let Ok(readers) = env::var("READERS") {
+        settings.readers = readers.parse()?;
+    }
+    if let Ok(mebibytes) = env::var("CHUNK_MIB") {
+        settings.chunk_bytes = mebibytes.parse::<u64>()? << 20;
+    }
     let plan = copy::prepare(&source, &target, &mapping, "shop").await?;
     let (progress, _watched) = watch::channel(Progress::default());
     let exported = ExportedSnapshot::take(&source).await?;

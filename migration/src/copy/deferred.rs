@@ -79,7 +79,12 @@ async fn make_kind(
     let left = Arc::new(Mutex::new(left));
     let mut running = JoinSet::new();
     for _ in 0..builders {
-        running.spawn(build(Arc::clone(options), plan.target_schema.clone(), Arc::clone(&left), progress.clone()));
+        running.spawn(build(
+            Arc::clone(options),
+            (plan.target_schema.clone(), settings.index_memory_bytes),
+            Arc::clone(&left),
+            progress.clone(),
+        ));
     }
     while let Some(ended) = running.join_next().await {
         ended.map_err(CopyError::Reader)??;
@@ -93,13 +98,27 @@ async fn connect(options: &PgConnectOptions, schema: &Identifier) -> sqlx::Resul
     Ok(connection)
 }
 
+/// A connection that makes indexes with so much memory, or what the server grants anyhow.
+async fn builder(options: &PgConnectOptions, schema: &Identifier, memory_bytes: u64) -> sqlx::Result<PgConnection> {
+    let mut connection = connect(options, schema).await?;
+    sqlx::query(
+        "SELECT set_config('maintenance_work_mem', ($1 / 1024) || 'kB', false) \
+         WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < $1",
+    )
+    .bind(i64::try_from(memory_bytes).unwrap_or(i64::MAX))
+    .execute(&mut connection)
+    .await?;
+    Ok(connection)
+}
+
 async fn build(
     options: Arc<PgConnectOptions>,
-    schema: Identifier,
+    (schema, memory_bytes): (Identifier, u64),
     left: Arc<Mutex<VecDeque<Definition>>>,
     progress: watch::Sender<Progress>,
 ) -> Result<(), CopyError> {
-    let mut connection = connect(&options, &schema).await.map_err(CopyError::database("reach the target"))?;
+    let mut connection =
+        builder(&options, &schema, memory_bytes).await.map_err(CopyError::database("reach the target"))?;
     loop {
         let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(definition) = next else { return Ok(()) };
@@ -117,4 +136,25 @@ async fn make_one(connection: &mut PgConnection, definition: &Definition) -> sql
         return Ok(());
     }
     sqlx::query(AssertSqlSafe(definition.statement.clone())).execute(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn indexes_are_made_with_more_memory_than_the_server_gives_and_never_with_less() {
+        let database = testkit::postgres().await;
+        let options: PgConnectOptions = database.url.parse().expect("a URL");
+        let schema = Identifier::new("public").expect("a name");
+        for (given, asked, granted) in
+            [("64MB", 512 << 20, "512MB"), ("64MB", (512 << 20) + 1, "512MB"), ("2GB", 512 << 20, "2GB")]
+        {
+            let options = options.clone().options([("maintenance_work_mem", given)]);
+            let mut connection = builder(&options, &schema, asked).await.expect("a connection");
+            let found: String =
+                sqlx::query_scalar("SHOW maintenance_work_mem").fetch_one(&mut connection).await.expect("an answer");
+            assert_eq!(found, granted, "{asked} asked where there are {given}");
+        }
+    }
 }

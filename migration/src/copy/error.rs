@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::{
     finding::{Finding, Listed},
+    link::LinkError,
     slice::SliceError,
 };
 
@@ -19,6 +20,15 @@ pub enum CopyError {
         /// The cause.
         #[source]
         source: sqlx::Error,
+    },
+    /// The source could not be reached or read by who copies its rows.
+    #[error("cannot {what}")]
+    Link {
+        /// What was being done.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: LinkError,
     },
     /// Something must change before a copy makes sense.
     #[error("the target cannot take the rows:\n{}", Listed(findings))]
@@ -41,7 +51,7 @@ pub enum CopyError {
         chunk: i32,
         /// The cause.
         #[source]
-        source: sqlx::Error,
+        source: TransferError,
     },
     /// An index or constraint could not be made.
     #[error("cannot make `{name}` of `{table}`")]
@@ -59,7 +69,22 @@ pub enum CopyError {
     Reader(#[source] tokio::task::JoinError),
 }
 
+/// Which side a part of a table failed at.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The one that is read.
+    #[error(transparent)]
+    Source(#[from] LinkError),
+    /// The one that is written.
+    #[error(transparent)]
+    Target(#[from] sqlx::Error),
+}
+
 impl CopyError {
+    pub(super) fn link(what: &'static str) -> impl FnOnce(LinkError) -> Self {
+        move |source| Self::Link { what, source }
+    }
+
     pub(super) fn database(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Database { what, source }
     }

@@ -49,7 +49,7 @@ mod worker;
 use std::time::Duration;
 
 pub(crate) use definition::future_keys;
-pub use error::CopyError;
+pub use error::{CopyError, TransferError};
 pub use ledger::Totals;
 pub(crate) use ledger::points;
 pub use load::{Load, LoadLimits};
@@ -82,6 +82,9 @@ pub struct Settings {
     pub load: LoadLimits,
     /// Indexes and constraints that are made at once; at least 1.
     pub builders: usize,
+    /// What the target's server may hold in memory for each of them while it is made. Not less than its own
+    /// `maintenance_work_mem`, whose default of 64 MB makes it sort a table of some million rows on the disk.
+    pub index_memory_bytes: u64,
     /// How long to wait for a copy that was killed to be noticed by the server.
     pub other_copy: Duration,
 }
@@ -94,6 +97,7 @@ impl Default for Settings {
             bytes_per_second: None,
             load: LoadLimits::default(),
             builders: 2,
+            index_memory_bytes: 512 << 20,
             other_copy: Duration::from_secs(30),
         }
     }

@@ -1,19 +1,23 @@
 //! Moves one chunk from one connection to another.
 
-use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{
+    TransferError,
     chunk::{Chunk, Converting},
     ledger,
     lookout::Pace,
     progress::Meter,
     spelled::Misspelled,
 };
+use crate::link::Session;
 
 /// Rows are sent on together until they are so many bytes: one message for each of them would cost
 /// more than the rows do.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// Room for a batch and the row that makes it full, so that it seldom grows.
+const BATCH_ROOM: usize = 2 * BATCH_BYTES;
 
 /// What one attempt at a chunk came to.
 enum Attempt {
@@ -27,13 +31,13 @@ enum Attempt {
 /// Copies a chunk and marks it as done, in one transaction of the target. `false` when it was done
 /// already.
 pub(super) async fn transfer(
-    source: &mut PgConnection,
+    source: &mut Session,
     target: &mut PgConnection,
     chunk: &Chunk,
     lsn: &str,
     pace: &Pace,
     meter: &Meter,
-) -> sqlx::Result<bool> {
+) -> Result<bool, TransferError> {
     loop {
         match attempt(source, target, chunk, chunk.converting(), lsn, pace, meter).await? {
             Attempt::Done => return Ok(true),
@@ -44,14 +48,14 @@ pub(super) async fn transfer(
 }
 
 async fn attempt(
-    source: &mut PgConnection,
+    source: &mut Session,
     target: &mut PgConnection,
     chunk: &Chunk,
     converting: Converting,
     lsn: &str,
     pace: &Pace,
     meter: &Meter,
-) -> sqlx::Result<Attempt> {
+) -> Result<Attempt, TransferError> {
     // While a server has too much to do, no scan is begun either.
     pace.pass(0).await;
     let mut transaction = target.begin().await?;
@@ -61,25 +65,26 @@ async fn attempt(
     let (copy_out, copy_in) = (chunk.copy_out(converting), chunk.copy_in());
     let mut spelled = (converting == Converting::Here).then(|| chunk.spelled_rows());
     let mut rows_in = transaction.copy_in_raw(&copy_in).await?;
-    let mut rows_out = source.copy_out_raw(&copy_out).await?;
-    let mut batch = Vec::with_capacity(BATCH_BYTES);
+    source.copy_out(&copy_out).await?;
+    let mut batch = Vec::with_capacity(BATCH_ROOM);
     let mut bytes = 0_u64;
     let mut readable = Ok(());
-    while let Some(row) = rows_out.try_next().await? {
-        match &mut spelled {
-            Some(spelled) => readable = spelled.take(&row, &mut batch),
-            None => batch.extend_from_slice(&row),
-        }
-        if readable.is_err() {
-            break;
-        }
-        if batch.len() >= BATCH_BYTES {
+    let mut ended = false;
+    while !ended && readable.is_ok() {
+        ended = source
+            .copied(|row| match &mut spelled {
+                Some(spelled) if readable.is_ok() => readable = spelled.take(row, &mut batch),
+                Some(_) => {}
+                None => batch.extend_from_slice(row),
+            })
+            .await?;
+        if batch.len() >= BATCH_BYTES && readable.is_ok() {
             pace.pass(batch.len()).await;
             bytes += meter.sent(batch.len());
             rows_in.send(batch.as_slice()).await?;
             batch.clear();
             // One large row must not be paid for in memory until the end of the chunk.
-            batch.shrink_to(BATCH_BYTES);
+            batch.shrink_to(BATCH_ROOM);
         }
     }
     if let Err(Misspelled) = readable.and_then(|()| spelled.as_ref().map_or(Ok(()), |spelled| spelled.end())) {
@@ -87,7 +92,9 @@ async fn attempt(
         rows_in.abort("a value is to be read by the source's server").await?;
         transaction.rollback().await?;
         // What is still on its way would be taken for the answer to the next statement.
-        while rows_out.try_next().await?.is_some() {}
+        while !ended {
+            ended = source.copied(|_| {}).await?;
+        }
         return Ok(Attempt::Misspelled);
     }
     pace.pass(batch.len()).await;

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     finding::Finding,
     identifier::Identifier,
+    link::{Address, Session},
     mapping::Owner,
     slice::{KeyRange, SlicePlan, TablePlan, borders, session_settings},
 };
@@ -111,14 +112,32 @@ async fn read_all(work: &Arc<Work>, readers: usize) -> Result<(), CopyError> {
 
 async fn read(work: Arc<Work>) -> Result<(), CopyError> {
     let (source_schema, target_schema) = &work.plan_schemas;
-    let mut source = reader(&work.source, source_schema, &work.snapshot).await?;
+    let mut source = chunk_reader(&work.source, source_schema, &work.snapshot).await?;
     let mut target = writer(&work.target, target_schema).await.map_err(CopyError::database("reach the target"))?;
     while let Some(chunk) = work.next() {
         transfer(&mut source, &mut target, &chunk, &work.snapshot.lsn, &work.pace, &work.meter).await.map_err(
             |source| CopyError::Chunk { table: chunk.table.target.to_string(), chunk: chunk.number, source },
         )?;
     }
+    // All rows are there, however it takes the news.
+    let _ = source.close().await;
     Ok(())
+}
+
+/// A connection for rows, that sees the source as it was at the snapshot, until it ends.
+async fn chunk_reader(
+    options: &PgConnectOptions,
+    schema: &Identifier,
+    snapshot: &Snapshot,
+) -> Result<Session, CopyError> {
+    let reach = async {
+        let mut session = Session::plain(&Address::of(options), NAME).await?;
+        session.query(&session_settings(schema)).await?;
+        Ok(session)
+    };
+    let mut session = reach.await.map_err(CopyError::link("reach the source"))?;
+    session.query(&begin_reading(&snapshot.id).0).await.map_err(CopyError::link(AT_SNAPSHOT))?;
+    Ok(session)
 }
 
 async fn connect(options: &PgConnectOptions, schema: &Identifier) -> sqlx::Result<PgConnection> {

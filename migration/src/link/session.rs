@@ -1,8 +1,8 @@
-//! A replication connection that is asked one thing at a time.
+//! A connection that is asked one thing at a time.
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use postgres_protocol::{
     authentication::{
         md5_hash,
@@ -38,10 +38,19 @@ const OPTIONS: &str = "-c datestyle=ISO,YMD -c intervalstyle=postgres -c timezon
 /// The tag of the answer that begins `COPY BOTH`, which `postgres-protocol` does not know.
 const COPY_BOTH: u8 = b'W';
 
+/// That of a row of `COPY ... TO STDOUT`.
+const COPY_DATA: u8 = b'd';
+
+/// Tag and length of a message.
+const HEAD_BYTES: usize = 5;
+
+/// What a session may keep for what it receives when it has nothing: a large row is not paid for until its end.
+const KEPT_BYTES: usize = 1 << 20;
+
 trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
-/// A connection in replication mode (`replication=database`): it takes SQL and replication commands.
+/// A connection that takes SQL and, in replication mode (`replication=database`), replication commands.
 pub(crate) struct Session {
     transport: Box<dyn Transport>,
     received: BytesMut,
@@ -52,19 +61,27 @@ pub(crate) struct Session {
 pub(crate) type TextRow = Vec<Option<String>>;
 
 impl Session {
-    /// Connects and authenticates.
+    /// Connects in replication mode and authenticates.
     pub(crate) async fn connect(address: &Address) -> Result<Self, LinkError> {
+        Self::start(address, "strangler", &[("replication", "database")]).await
+    }
+
+    /// Connects as anybody does, under this name.
+    pub(crate) async fn plain(address: &Address, name: &str) -> Result<Self, LinkError> {
+        Self::start(address, name, &[]).await
+    }
+
+    async fn start(address: &Address, name: &str, mode: &[(&str, &str)]) -> Result<Self, LinkError> {
         let transport = transport(address).await?;
         let mut session = Self { transport, received: BytesMut::new(), to_send: BytesMut::new() };
         let parameters = [
             ("user", address.user.as_str()),
             ("database", &address.database),
-            ("replication", "database"),
             ("client_encoding", "UTF8"),
-            ("application_name", "strangler"),
+            ("application_name", name),
             ("options", OPTIONS),
         ];
-        frontend::startup_message(parameters, &mut session.to_send)?;
+        frontend::startup_message(parameters.into_iter().chain(mode.iter().copied()), &mut session.to_send)?;
         session.flush().await?;
         session.authenticate(address).await?;
         session.until_ready().await?;
@@ -76,6 +93,66 @@ impl Session {
         frontend::query(sql, &mut self.to_send)?;
         self.flush().await?;
         self.until_ready().await
+    }
+
+    /// Asks for what is answered by rows of `COPY ... TO STDOUT`, which [`Self::copied`] then takes.
+    pub(crate) async fn copy_out(&mut self, sql: &str) -> Result<(), LinkError> {
+        frontend::query(sql, &mut self.to_send)?;
+        self.flush().await?;
+        let mut refused = None;
+        loop {
+            match self.receive().await? {
+                Some(Message::CopyOutResponse(_)) => return Ok(()),
+                Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
+                Some(Message::ReadyForQuery(_)) => {
+                    return Err(refused.unwrap_or_else(|| LinkError::Protocol("no rows of a COPY".to_owned())));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until rows have come, and hands over all that are there; true after the last. A row that is one of many costs
+    /// no call, no allocation and no message of its own.
+    pub(crate) async fn copied(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, LinkError> {
+        let mut refused = None;
+        loop {
+            let mut at = 0;
+            while let Some(row) = copy_data(&self.received[at..])? {
+                take(row);
+                at += HEAD_BYTES + row.len();
+            }
+            self.received.advance(at);
+            self.give_room_back();
+            if at > 0 {
+                return Ok(false);
+            }
+            match self.receive().await? {
+                Some(Message::CopyData(row)) => {
+                    take(row.data());
+                    return Ok(false);
+                }
+                Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
+                Some(Message::ReadyForQuery(_)) => {
+                    self.give_room_back();
+                    return refused.map_or(Ok(true), Err);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What a large row needed.
+    fn give_room_back(&mut self) {
+        if self.received.is_empty() && self.received.capacity() > KEPT_BYTES {
+            self.received = BytesMut::new();
+        }
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn close(mut self) -> Result<(), LinkError> {
+        frontend::terminate(&mut self.to_send);
+        self.flush().await
     }
 
     /// Asks for what is answered by a stream both ways.
@@ -191,6 +268,16 @@ impl Session {
             }
         }
     }
+}
+
+/// The row that some bytes begin with, if all of it is there.
+fn copy_data(bytes: &[u8]) -> Result<Option<&[u8]>, LinkError> {
+    let Some([COPY_DATA, length @ ..]) = bytes.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+    // It counts itself.
+    let end = (u32::from_be_bytes(*length) as usize)
+        .checked_sub(HEAD_BYTES - 1)
+        .ok_or_else(|| LinkError::Protocol("a row that is shorter than its length".to_owned()))?;
+    Ok(bytes[HEAD_BYTES..].get(..end))
 }
 
 fn password(address: &Address) -> Result<&str, LinkError> {
@@ -339,5 +426,47 @@ mod tests {
         let error = session.query("DROP_REPLICATION_SLOT nothing").await.expect_err("there is none");
         assert_eq!(error.code(), Some("42704"), "{error}");
         assert_eq!(session.query("select 'x', null").await.expect("it goes on"), [[Some("x".to_owned()), None]]);
+    }
+
+    #[tokio::test]
+    async fn rows_of_a_copy_come_whole_and_a_refusal_among_them_leaves_the_session_as_it_was() {
+        let database = testkit::postgres().await;
+        let address = Address::of(&database.url.parse().expect("a URL"));
+        let mut session = Session::plain(&address, "rows").await.expect("a connection");
+        let name = "select application_name from pg_stat_activity where pid = pg_backend_pid()";
+        assert_eq!(session.query(name).await.expect("an answer"), [[Some("rows".to_owned())]]);
+        let rows = "COPY (SELECT repeat('x', n * n) FROM generate_series(0, 1500, 50) n) TO STDOUT";
+        for _again in 0..2 {
+            session.copy_out(rows).await.expect("rows");
+            let mut lengths = Vec::new();
+            while !session.copied(|row| lengths.push(row.len())).await.expect("rows") {}
+            // With the end of the line.
+            assert_eq!(lengths, (0..=1_500_usize).step_by(50).map(|n| n * n + 1).collect::<Vec<_>>());
+            assert!(session.received.capacity() <= KEPT_BYTES, "{} bytes", session.received.capacity());
+        }
+        session.copy_out("COPY (SELECT 1 / (3 - n) FROM generate_series(1, 5) n) TO STDOUT").await.expect("rows");
+        let refused = loop {
+            match session.copied(|_| {}).await {
+                Ok(ended) => assert!(!ended, "a row cannot be computed"),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(refused.code(), Some("22012"), "{refused}");
+        let refused = session.copy_out("COPY nothing TO STDOUT").await.expect_err("there is none");
+        assert_eq!(refused.code(), Some("42P01"), "{refused}");
+        let refused = session.copy_out("SELECT 1").await.expect_err("it is no COPY");
+        assert!(matches!(refused, LinkError::Protocol(_)), "{refused}");
+        assert_eq!(session.query("select 'x', null").await.expect("it goes on"), [[Some("x".to_owned()), None]]);
+        session.close().await.expect("a goodbye");
+    }
+
+    #[test]
+    fn a_row_that_is_cut_off_is_waited_for_and_a_length_that_cannot_be_is_refused() {
+        assert_eq!(copy_data(b"d\0\0\0\x06xyZ").expect("a row"), Some(&b"xy"[..]));
+        assert_eq!(copy_data(b"d\0\0\0\x04").expect("a row of nothing"), Some(&b""[..]));
+        for begun in [&b""[..], b"d", b"d\0\0\0", b"d\0\0\0\x06x", b"c\0\0\0\x04"] {
+            assert_eq!(copy_data(begun).expect("nothing yet"), None);
+        }
+        assert!(matches!(copy_data(b"d\0\0\0\x03xyz"), Err(LinkError::Protocol(_))));
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::{
-    copy::{AT_SNAPSHOT, CopyError},
+    copy::{AT_SNAPSHOT, CopyError, TransferError},
     finding::{Finding, Listed},
     link::LinkError,
     pgoutput::Malformed,
@@ -104,20 +104,22 @@ impl StreamError {
             Self::Copy(CopyError::Database { what, source }) if *what == AT_SNAPSHOT && has_code(source, "22023") => {
                 true
             }
+            Self::Copy(CopyError::Link { what, source }) if *what == AT_SNAPSHOT && source.code() == Some("22023") => {
+                true
+            }
             Self::Copy(
                 CopyError::Slice(SliceError::Inspect { source, .. })
                 | CopyError::Database { source, .. }
-                | CopyError::Chunk { source, .. }
+                | CopyError::Chunk { source: TransferError::Target(source), .. }
                 | CopyError::Definition { source, .. },
             )
             | Self::Slice(SliceError::Inspect { source, .. }) => is_transient(source),
             Self::Copy(CopyError::Busy { .. }) => true,
-            Self::Link { source, .. } => match source {
-                LinkError::Io(_) | LinkError::Silent { .. } => true,
-                // 42710: who was killed a moment ago is still making it.
-                LinkError::Server { code, .. } => transient_code(code) || code == "42710",
-                LinkError::Tls(_) | LinkError::Authentication(_) | LinkError::Protocol(_) => false,
-            },
+            Self::Copy(
+                CopyError::Link { source, .. } | CopyError::Chunk { source: TransferError::Source(source), .. },
+            ) => is_transient_link(source),
+            // 42710: who was killed a moment ago is still making it.
+            Self::Link { source, .. } => is_transient_link(source) || source.code() == Some("42710"),
             _ => false,
         }
     }
@@ -125,6 +127,14 @@ impl StreamError {
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
+}
+
+fn is_transient_link(error: &LinkError) -> bool {
+    match error {
+        LinkError::Io(_) | LinkError::Silent { .. } => true,
+        LinkError::Server { code, .. } => transient_code(code),
+        LinkError::Tls(_) | LinkError::Authentication(_) | LinkError::Protocol(_) => false,
+    }
 }
 
 /// Whether the same statement may work later.

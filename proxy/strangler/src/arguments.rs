@@ -340,6 +340,17 @@ impl LoadArguments {
     }
 }
 
+/// How indexes and constraints are made once the rows are there.
+#[derive(Debug, Args)]
+pub(crate) struct IndexArguments {
+    /// Indexes and constraints that are made at once
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
+    pub(crate) builders: u8,
+    /// Memory of the candidate's server for each of them while it is made; never less than its maintenance_work_mem
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_048_576), value_name = "MIB")]
+    pub(crate) index_memory_mib: u32,
+}
+
 /// How the rows of a slice are copied.
 #[derive(Debug, Args)]
 pub(crate) struct CopyArguments {
@@ -356,6 +367,8 @@ pub(crate) struct CopyArguments {
     pub(crate) max_mib_per_second: Option<u16>,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) indexes: IndexArguments,
     /// Empty the candidate's tables first, and forget what was copied before
     #[arg(long)]
     pub(crate) start_over: bool,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{LoadArguments, SliceTarget, duration};
+use super::{IndexArguments, LoadArguments, SliceTarget, duration};
 
 /// Which way changes flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +36,8 @@ pub(crate) struct SyncArguments {
     pub(crate) max_mib_per_second: Option<u16>,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) indexes: IndexArguments,
     /// Warn when the source keeps so many megabytes of log for a stream
     #[arg(long, default_value_t = 4096, value_name = "MIB")]
     pub(crate) wal_warn_mib: u32,

@@ -51,6 +51,8 @@ fn settings(asked: &CopyArguments) -> Settings {
         chunk_bytes: u64::from(asked.chunk_mib) << 20,
         bytes_per_second: asked.max_mib_per_second.map(|rate| u64::from(rate) << 20),
         load: asked.load.limits(),
+        builders: usize::from(asked.indexes.builders),
+        index_memory_bytes: u64::from(asked.indexes.index_memory_mib) << 20,
         ..Settings::default()
     }
 }

@@ -81,6 +81,8 @@ fn settings(asked: &SyncArguments) -> Settings {
             readers: usize::from(asked.readers),
             bytes_per_second: asked.max_mib_per_second.map(|rate| u64::from(rate) << 20),
             load: asked.load.limits(),
+            builders: usize::from(asked.indexes.builders),
+            index_memory_bytes: u64::from(asked.indexes.index_memory_mib) << 20,
             ..copy::Settings::default()
         },
         lanes: usize::from(asked.lanes),
