@@ -14,6 +14,8 @@ pub(crate) struct Address {
     pub(crate) user: String,
     pub(crate) password: Option<String>,
     pub(crate) database: String,
+    /// Settings of the session, as `-c name=value`.
+    pub(crate) options: Option<String>,
     pub(crate) ssl_mode: PgSslMode,
     /// Paths of PEM files, or the PEM text itself.
     pub(crate) root_certificate: Option<String>,
@@ -62,6 +64,7 @@ impl Address {
             password: url.password().map(decoded),
             database: options.get_database().unwrap_or(&user).to_owned(),
             user,
+            options: options.get_options().map(ToOwned::to_owned),
             ssl_mode: options.get_ssl_mode(),
             root_certificate: option("sslrootcert"),
             client_certificate: option("sslcert"),

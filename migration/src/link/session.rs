@@ -74,12 +74,14 @@ impl Session {
     async fn start(address: &Address, name: &str, mode: &[(&str, &str)]) -> Result<Self, LinkError> {
         let transport = transport(address).await?;
         let mut session = Self { transport, received: BytesMut::new(), to_send: BytesMut::new() };
+        // The last of two that set the same counts.
+        let options = [address.options.as_deref().unwrap_or_default(), OPTIONS].join(" ");
         let parameters = [
             ("user", address.user.as_str()),
             ("database", &address.database),
             ("client_encoding", "UTF8"),
             ("application_name", name),
-            ("options", OPTIONS),
+            ("options", options.trim_start()),
         ];
         frontend::startup_message(parameters.into_iter().chain(mode.iter().copied()), &mut session.to_send)?;
         session.flush().await?;
@@ -431,8 +433,12 @@ mod tests {
     #[tokio::test]
     async fn rows_of_a_copy_come_whole_and_a_refusal_among_them_leaves_the_session_as_it_was() {
         let database = testkit::postgres().await;
-        let address = Address::of(&database.url.parse().expect("a URL"));
+        let options: sqlx::postgres::PgConnectOptions = database.url.parse().expect("a URL");
+        let address = Address::of(&options.options([("work_mem", "5MB"), ("DateStyle", "German")]));
         let mut session = Session::plain(&address, "rows").await.expect("a connection");
+        let settings = "select current_setting('work_mem'), current_setting('DateStyle')";
+        let [work_mem, style] = ["5MB", "ISO, YMD"].map(|value| Some(value.to_owned()));
+        assert_eq!(session.query(settings).await.expect("an answer"), [[work_mem, style]]);
         let name = "select application_name from pg_stat_activity where pid = pg_backend_pid()";
         assert_eq!(session.query(name).await.expect("an answer"), [[Some("rows".to_owned())]]);
         let rows = "COPY (SELECT repeat('x', n * n) FROM generate_series(0, 1500, 50) n) TO STDOUT";

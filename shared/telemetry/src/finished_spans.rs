@@ -72,8 +72,12 @@ impl FinishedSpans {
         first.with_sampled(result.decision == SamplingDecision::RecordAndSample)
     }
 
-    /// Hands a span over that ends now. Never waits: where the collector does not keep up, it is dropped.
+    /// Hands a span over that ends now, unless its trace is not sampled. Never waits: where the collector does not keep
+    /// up, it is dropped.
     pub fn end(&self, span: FinishedSpan) {
+        if !span.context.is_sampled() {
+            return;
+        }
         let now = opentelemetry::time::now();
         self.processor.on_end(SpanData {
             span_context: span.context.span_context(false),
@@ -112,5 +116,64 @@ impl SpanProcessor for Shared {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.0.shutdown_with_timeout(timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use opentelemetry_sdk::trace::SpanExporter;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().expect("nobody panicked").extend(batch);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_span_has_its_place_and_its_time_and_the_share_of_new_traces_is_sampled() {
+        let exporter = Kept::default();
+        let processor = Arc::new(BatchSpanProcessor::builder(exporter.clone()).build());
+        let spans = FinishedSpans::new(Arc::clone(&processor), "test", 0.25);
+        let decided: Vec<TraceContext> = (0..4_000).map(|_| spans.decide(TraceContext::generate())).collect();
+        let sampled = decided.iter().filter(|context| context.is_sampled()).count();
+        // A quarter of them, with a standard deviation of 27.
+        assert!((800..1_200).contains(&sampled), "{sampled}");
+
+        let parent = Parent { context: TraceContext::generate(), is_remote: true };
+        let context = parent.context.child();
+        spans.end(FinishedSpan {
+            context,
+            parent: Some(parent),
+            kind: SpanKind::Server,
+            name: Cow::Borrowed("request"),
+            duration: Duration::from_secs(3),
+            attributes: vec![KeyValue::new("gateway.side", "legacy")],
+            status: Status::Unset,
+        });
+        // What is not sampled is not exported, whoever hands it over.
+        spans.end(FinishedSpan {
+            context: context.with_sampled(false),
+            parent: None,
+            kind: SpanKind::Server,
+            name: Cow::Borrowed("other"),
+            duration: Duration::ZERO,
+            attributes: Vec::new(),
+            status: Status::Unset,
+        });
+        processor.force_flush().expect("it goes to memory");
+        let kept = exporter.0.lock().expect("nobody panicked");
+        let [span] = &kept[..] else { panic!("one span, not {kept:?}") };
+        assert_eq!(TraceContext::from(&span.span_context), context);
+        assert_eq!(span.parent_span_id.to_string(), parent.context.span_id().to_string());
+        assert!(span.parent_span_is_remote && !span.span_context.is_remote());
+        assert_eq!(span.end_time.duration_since(span.start_time).expect("forward"), Duration::from_secs(3));
     }
 }
