@@ -4,12 +4,12 @@
 //! Every contender has one core, the first, and serves all requests from the same origin. The load comes at a
 //! fixed rate, by a clock and not by answers, so that a contender that is late is not asked less; origin and load
 //! share the other cores. So does the side that gets the copies, but only while they are idle: it stands for another
-//! machine. CPU time is user and system time of the
-//! contender's processes over its requests; what its upstreams spend is not in it. What a copy costs is the
-//! difference to the same program without copies in the same round, over the copies that came back. nginx reads
-//! their answers and throws them away; the gateway compares them. The gateway without shadow is there twice, and latencies
-//! are compared with both together: how much either seems to differ from both is what the machine adds by itself. Percentiles are the
-//! middle ones of all rounds. Run by `scripts/bench shadow`.
+//! machine. CPU time is user and system time of the contender's processes over its requests; what its upstreams spend
+//! is not in it. What a copy costs is the difference to the same program without copies in the same round, over the
+//! copies that came back. nginx reads their answers and throws them away; the gateway compares them. The gateway
+//! without shadow is there twice, and latencies are compared with both together: how much either seems to differ from
+//! both is what the machine adds by itself. Percentiles are the middle ones of all rounds. Run by
+//! `scripts/bench shadow`.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod contender;
