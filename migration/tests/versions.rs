@@ -4,11 +4,13 @@
 use std::path::PathBuf;
 
 use migration::{
-    copy,
-    stream::{self, Direction},
+    Mapping,
+    copy::{self, CopyError, ExportedSnapshot, Progress},
+    stream::{self, Direction, StreamError},
 };
 use sqlx::{Executor as _, PgPool, postgres::PgPoolOptions};
 use testkit::{PrivatePostgres, postgres_versions};
+use tokio::sync::watch;
 
 use crate::{
     database::mapping,
@@ -50,6 +52,7 @@ async fn database(server: &PrivatePostgres, name: &str) -> PgPool {
 async fn there_and_back(source: PgPool, target: PgPool) {
     source.execute(AWKWARD).await.expect("the monolith's tables");
     let mapping = mapping(SHOP);
+    a_lost_snapshot_is_known(&source, &target, &mapping).await;
     let forward = Running::start(&source, &target, &mapping, "shop", Direction::Forward, quick());
     settled(&source, &target, "shop", Direction::Forward).await;
     assert_same_rows(&source, &target, &mapping, "shop").await;
@@ -90,6 +93,19 @@ async fn there_and_back(source: PgPool, target: PgPool) {
     assert_eq!(applied(&target).await - before, own.unsigned_abs(), "nothing came round in a circle");
     forward.stop().await.expect("it stops");
     reverse.stop().await.expect("it stops");
+}
+
+/// A stream begins again where the session that held its snapshot ended with the server.
+async fn a_lost_snapshot_is_known(source: &PgPool, target: &PgPool, mapping: &Mapping) {
+    let plan = copy::prepare(source, target, mapping, "shop").await.expect("it fits");
+    let exported = ExportedSnapshot::take(source).await.expect("a snapshot");
+    let snapshot = exported.snapshot().clone();
+    exported.release().await.expect("it is given up");
+    let (progress, _watched) = watch::channel(Progress::default());
+    let copied = copy::run(source, target, &plan, &snapshot, &copy::Settings::default(), &progress).await;
+    let error = copied.expect_err("there is nothing to read at");
+    assert!(matches!(&error, CopyError::SnapshotGone { id } if *id == snapshot.id), "{error}: {error:?}");
+    assert!(StreamError::from(error).is_transient());
 }
 
 /// Changes that have come from the monolith.

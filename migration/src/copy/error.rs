@@ -30,6 +30,12 @@ pub enum CopyError {
         #[source]
         source: LinkError,
     },
+    /// Nothing more can be read at the snapshot. What is left may be read at a later one.
+    #[error("the snapshot `{id}` is gone: the session that took it has ended")]
+    SnapshotGone {
+        /// What its session called it.
+        id: String,
+    },
     /// Something must change before a copy makes sense.
     #[error("the target cannot take the rows:\n{}", Listed(findings))]
     Unfit {
@@ -74,10 +80,10 @@ pub enum CopyError {
 pub enum TransferError {
     /// The one that is read.
     #[error(transparent)]
-    Source(#[from] LinkError),
+    Source(LinkError),
     /// The one that is written.
     #[error(transparent)]
-    Target(#[from] sqlx::Error),
+    Target(LinkError),
 }
 
 impl CopyError {

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{chunk::Chunk, error::CopyError};
 use crate::{
-    identifier::QualifiedName,
+    identifier::{QualifiedName, literal},
+    link::{LinkError, Session},
     slice::{KeyRange, SlicePlan},
 };
 
@@ -134,42 +135,39 @@ pub(crate) async fn undone(
     Ok(rows.into_iter().map(|(chunk, after, upto)| (chunk, KeyRange { after, upto })).collect())
 }
 
-/// Takes a chunk inside of the transaction that will write its rows. Waits for whoever else has it;
-/// `false` when it is done already.
-pub(crate) async fn claim(connection: &mut PgConnection, chunk: &Chunk) -> sqlx::Result<bool> {
-    let open: Option<bool> = sqlx::query_scalar(
-        "select done_at is null from strangler.copy_chunk \
-         where slice = $1 and table_name = $2 and chunk = $3 for update",
-    )
-    .bind(&chunk.slice)
-    .bind(chunk.table.target.quoted())
-    .bind(chunk.number)
-    .fetch_optional(connection)
-    .await?;
-    Ok(open.unwrap_or(false))
+/// Begins the transaction that will write the rows of a chunk, and takes the chunk in it. Waits for whoever else has it;
+/// `false`, and no transaction, when it is done already.
+pub(crate) async fn begin_chunk(session: &mut Session, chunk: &Chunk) -> Result<bool, LinkError> {
+    let claim =
+        format!("BEGIN; SELECT FROM strangler.copy_chunk WHERE {} AND done_at IS NULL FOR UPDATE", is_chunk(chunk));
+    let open = !session.query(&claim).await?.is_empty();
+    if !open {
+        session.query("ROLLBACK").await?;
+    }
+    Ok(open)
 }
 
-/// Marks a claimed chunk as done, in the same transaction as its rows.
-pub(crate) async fn mark_done(
-    connection: &mut PgConnection,
+/// Marks a chunk as done in the transaction of its rows, and ends that.
+pub(crate) async fn end_chunk(
+    session: &mut Session,
     chunk: &Chunk,
     lsn: &str,
     rows: u64,
     bytes: u64,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "update strangler.copy_chunk set done_at = now(), snapshot_lsn = $4::pg_lsn, row_count = $5, byte_count = $6 \
-         where slice = $1 and table_name = $2 and chunk = $3",
-    )
-    .bind(&chunk.slice)
-    .bind(chunk.table.target.quoted())
-    .bind(chunk.number)
-    .bind(lsn)
-    .bind(i64::try_from(rows).unwrap_or(i64::MAX))
-    .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
-    .execute(connection)
-    .await
-    .map(drop)
+) -> Result<(), LinkError> {
+    let done = format!(
+        "UPDATE strangler.copy_chunk SET done_at = now(), snapshot_lsn = {}, row_count = {rows}, byte_count = {bytes} \
+         WHERE {}; COMMIT",
+        literal(lsn),
+        is_chunk(chunk)
+    );
+    session.query(&done).await.map(drop)
+}
+
+/// The condition that a row is that of a chunk.
+fn is_chunk(chunk: &Chunk) -> String {
+    let (slice, table) = (literal(&chunk.slice), literal(&chunk.table.target.quoted()));
+    format!("slice = {slice} AND table_name = {table} AND chunk = {}", chunk.number)
 }
 
 /// Sums up a slice.

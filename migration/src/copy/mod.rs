@@ -61,7 +61,6 @@ use sqlx::PgPool;
 pub(crate) use throttle::Throttle;
 use tokio::sync::watch;
 pub(crate) use transfer::begin_reading;
-pub(crate) use worker::AT_SNAPSHOT;
 pub use worker::run;
 
 use crate::slice::SlicePlan;

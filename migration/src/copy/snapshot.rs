@@ -14,6 +14,17 @@ pub struct Snapshot {
     pub lsn: String,
 }
 
+/// What a server says of a snapshot whose session has ended: until PostgreSQL 16, and since then.
+const NO_SUCH_SNAPSHOT: [&str; 2] = ["22023", "42704"];
+
+impl Snapshot {
+    /// What a refusal to read at it means, by its SQLSTATE; none for one with another cause.
+    pub(super) fn gone(&self, code: Option<&str>) -> Option<CopyError> {
+        let gone = code.is_some_and(|code| NO_SUCH_SNAPSHOT.contains(&code));
+        gone.then(|| CopyError::SnapshotGone { id: self.id.clone() })
+    }
+}
+
 /// A snapshot that is there for as long as its session is.
 #[derive(Debug)]
 pub struct ExportedSnapshot {

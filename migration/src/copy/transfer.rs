@@ -1,6 +1,6 @@
 //! Moves one chunk from one connection to another.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::AssertSqlSafe;
 
 use super::{
     TransferError,
@@ -32,7 +32,7 @@ enum Attempt {
 /// already.
 pub(super) async fn transfer(
     source: &mut Session,
-    target: &mut PgConnection,
+    target: &mut Session,
     chunk: &Chunk,
     lsn: &str,
     pace: &Pace,
@@ -49,7 +49,7 @@ pub(super) async fn transfer(
 
 async fn attempt(
     source: &mut Session,
-    target: &mut PgConnection,
+    target: &mut Session,
     chunk: &Chunk,
     converting: Converting,
     lsn: &str,
@@ -58,14 +58,13 @@ async fn attempt(
 ) -> Result<Attempt, TransferError> {
     // While a server has too much to do, no scan is begun either.
     pace.pass(0).await;
-    let mut transaction = target.begin().await?;
-    if !ledger::claim(&mut transaction, chunk).await? {
+    if !ledger::begin_chunk(target, chunk).await.map_err(TransferError::Target)? {
         return Ok(Attempt::WasDone);
     }
     let (copy_out, copy_in) = (chunk.copy_out(converting), chunk.copy_in());
     let mut spelled = (converting == Converting::Here).then(|| chunk.spelled_rows());
-    let mut rows_in = transaction.copy_in_raw(&copy_in).await?;
-    source.copy_out(&copy_out).await?;
+    target.copy_in(&copy_in).await.map_err(TransferError::Target)?;
+    source.copy_out(&copy_out).await.map_err(TransferError::Source)?;
     let mut batch = Vec::with_capacity(BATCH_ROOM);
     let mut bytes = 0_u64;
     let mut readable = Ok(());
@@ -77,11 +76,12 @@ async fn attempt(
                 Some(_) => {}
                 None => batch.extend_from_slice(row),
             })
-            .await?;
-        if batch.len() >= BATCH_BYTES && readable.is_ok() {
+            .await
+            .map_err(TransferError::Source)?;
+        if (ended || batch.len() >= BATCH_BYTES) && readable.is_ok() {
             pace.pass(batch.len()).await;
             bytes += meter.sent(batch.len());
-            rows_in.send(batch.as_slice()).await?;
+            target.copy_rows(&batch).await.map_err(TransferError::Target)?;
             batch.clear();
             // One large row must not be paid for in memory until the end of the chunk.
             batch.shrink_to(BATCH_ROOM);
@@ -89,20 +89,17 @@ async fn attempt(
     }
     if let Err(Misspelled) = readable.and_then(|()| spelled.as_ref().map_or(Ok(()), |spelled| spelled.end())) {
         meter.taken_back(bytes);
-        rows_in.abort("a value is to be read by the source's server").await?;
-        transaction.rollback().await?;
+        let why = "a value is to be read by the source's server";
+        target.give_up(why).await.map_err(TransferError::Target)?;
+        target.query("ROLLBACK").await.map_err(TransferError::Target)?;
         // What is still on its way would be taken for the answer to the next statement.
         while !ended {
-            ended = source.copied(|_| {}).await?;
+            ended = source.copied(|_| {}).await.map_err(TransferError::Source)?;
         }
         return Ok(Attempt::Misspelled);
     }
-    pace.pass(batch.len()).await;
-    bytes += meter.sent(batch.len());
-    rows_in.send(batch.as_slice()).await?;
-    let rows = rows_in.finish().await?;
-    ledger::mark_done(&mut transaction, chunk, lsn, rows, bytes).await?;
-    transaction.commit().await?;
+    let rows = target.copied_in().await.map_err(TransferError::Target)?;
+    ledger::end_chunk(target, chunk, lsn, rows, bytes).await.map_err(TransferError::Target)?;
     meter.chunk_done(rows);
     Ok(Attempt::Done)
 }

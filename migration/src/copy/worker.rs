@@ -19,7 +19,7 @@ use super::{
 use crate::{
     finding::Finding,
     identifier::Identifier,
-    link::{Address, Session},
+    link::{Address, LinkError, Session},
     mapping::Owner,
     slice::{KeyRange, SlicePlan, TablePlan, borders, session_settings},
 };
@@ -77,8 +77,7 @@ pub async fn run(
     })
 }
 
-/// What fails when the session that holds the snapshot has ended.
-pub(crate) const AT_SNAPSHOT: &str = "read the source at the snapshot";
+const AT_SNAPSHOT: &str = "read the source at the snapshot";
 
 /// What the readers share.
 struct Work {
@@ -113,14 +112,14 @@ async fn read_all(work: &Arc<Work>, readers: usize) -> Result<(), CopyError> {
 async fn read(work: Arc<Work>) -> Result<(), CopyError> {
     let (source_schema, target_schema) = &work.plan_schemas;
     let mut source = chunk_reader(&work.source, source_schema, &work.snapshot).await?;
-    let mut target = writer(&work.target, target_schema).await.map_err(CopyError::database("reach the target"))?;
+    let mut target = chunk_writer(&work.target, target_schema).await.map_err(CopyError::link("reach the target"))?;
     while let Some(chunk) = work.next() {
         transfer(&mut source, &mut target, &chunk, &work.snapshot.lsn, &work.pace, &work.meter).await.map_err(
             |source| CopyError::Chunk { table: chunk.table.target.to_string(), chunk: chunk.number, source },
         )?;
     }
-    // All rows are there, however it takes the news.
-    let _ = source.close().await;
+    // All rows are there, however they take the news.
+    let _ = (source.close().await, target.close().await);
     Ok(())
 }
 
@@ -130,13 +129,27 @@ async fn chunk_reader(
     schema: &Identifier,
     snapshot: &Snapshot,
 ) -> Result<Session, CopyError> {
-    let reach = async {
-        let mut session = Session::plain(&Address::of(options), NAME).await?;
-        session.query(&session_settings(schema)).await?;
-        Ok(session)
-    };
-    let mut session = reach.await.map_err(CopyError::link("reach the source"))?;
-    session.query(&begin_reading(&snapshot.id).0).await.map_err(CopyError::link(AT_SNAPSHOT))?;
+    let mut session = link(options, schema).await.map_err(CopyError::link("reach the source"))?;
+    match session.query(&begin_reading(&snapshot.id).0).await {
+        Ok(_) => Ok(session),
+        Err(refused) => Err(snapshot.gone(refused.code()).unwrap_or_else(|| CopyError::link(AT_SNAPSHOT)(refused))),
+    }
+}
+
+/// A connection for rows under which no trigger of the target runs, where the role may say so. They are what the source's
+/// triggers made of them already.
+async fn chunk_writer(options: &PgConnectOptions, schema: &Identifier) -> Result<Session, LinkError> {
+    let mut session = link(options, schema).await?;
+    match session.query("SET session_replication_role = replica").await {
+        // Checked before: there is no trigger that would run.
+        Err(refused) if refused.code() == Some("42501") => Ok(session),
+        answer => answer.map(|_| session),
+    }
+}
+
+async fn link(options: &PgConnectOptions, schema: &Identifier) -> Result<Session, LinkError> {
+    let mut session = Session::plain(&Address::of(options), NAME).await?;
+    session.query(&session_settings(schema)).await?;
     Ok(session)
 }
 
@@ -153,21 +166,12 @@ async fn reader(
     snapshot: &Snapshot,
 ) -> Result<PgConnection, CopyError> {
     let mut connection = connect(options, schema).await.map_err(CopyError::database("reach the source"))?;
-    sqlx::raw_sql(begin_reading(&snapshot.id))
-        .execute(&mut connection)
-        .await
-        .map_err(CopyError::database(AT_SNAPSHOT))?;
-    Ok(connection)
-}
-
-/// A connection under which no trigger of the target runs, where the role may say so. The rows are
-/// what the source's triggers made of them already.
-async fn writer(options: &PgConnectOptions, schema: &Identifier) -> sqlx::Result<PgConnection> {
-    let mut connection = connect(options, schema).await?;
-    match sqlx::query("SET session_replication_role = replica").execute(&mut connection).await {
-        // Checked before: there is no trigger that would run.
-        Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some("42501") => Ok(connection),
-        answer => answer.map(|_| connection),
+    match sqlx::raw_sql(begin_reading(&snapshot.id)).execute(&mut connection).await {
+        Ok(_) => Ok(connection),
+        Err(refused) => {
+            let code = refused.as_database_error().and_then(|error| error.code());
+            Err(snapshot.gone(code.as_deref()).unwrap_or_else(|| CopyError::database(AT_SNAPSHOT)(refused)))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use postgres_protocol::{
     authentication::{
         md5_hash,
@@ -38,11 +38,14 @@ const OPTIONS: &str = "-c datestyle=ISO,YMD -c intervalstyle=postgres -c timezon
 /// The tag of the answer that begins `COPY BOTH`, which `postgres-protocol` does not know.
 const COPY_BOTH: u8 = b'W';
 
-/// That of a row of `COPY ... TO STDOUT`.
+/// That of a row of `COPY ... TO STDOUT`, or of some of `COPY ... FROM STDIN`.
 const COPY_DATA: u8 = b'd';
 
 /// Tag and length of a message.
 const HEAD_BYTES: usize = 5;
+
+/// The most that one message of rows holds. The server keeps as much memory, and refuses more than 1 GiB.
+const MESSAGE_BYTES: usize = 1 << 20;
 
 /// What a session may keep for what it receives when it has nothing: a large row is not paid for until its end.
 const KEPT_BYTES: usize = 1 << 20;
@@ -141,6 +144,67 @@ impl Session {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Asks to send what a `COPY ... FROM STDIN` takes: by [`Self::copy_rows`], and then [`Self::copied_in`] or
+    /// [`Self::give_up`].
+    pub(crate) async fn copy_in(&mut self, sql: &str) -> Result<(), LinkError> {
+        frontend::query(sql, &mut self.to_send)?;
+        self.flush().await?;
+        let mut refused = None;
+        loop {
+            match self.receive().await? {
+                Some(Message::CopyInResponse(_)) => return Ok(()),
+                Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
+                Some(Message::ReadyForQuery(_)) => {
+                    return Err(refused.unwrap_or_else(|| LinkError::Protocol("nothing that takes rows".to_owned())));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends rows, or parts of them, without another copy of them. A server that has refused a row takes what comes after
+    /// it, and says so in the end.
+    #[expect(clippy::cast_possible_truncation, reason = "no part is longer than a message may be")]
+    pub(crate) async fn copy_rows(&mut self, rows: &[u8]) -> Result<(), LinkError> {
+        for part in rows.chunks(MESSAGE_BYTES) {
+            self.to_send.put_u8(COPY_DATA);
+            self.to_send.put_u32((part.len() + HEAD_BYTES - 1) as u32);
+            let mut message = self.to_send.split().chain(part);
+            self.transport.write_all_buf(&mut message).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that this was all, and learns how many rows the server has taken.
+    pub(crate) async fn copied_in(&mut self) -> Result<u64, LinkError> {
+        frontend::copy_done(&mut self.to_send);
+        self.flush().await?;
+        let (mut refused, mut taken) = (None, None);
+        loop {
+            match self.receive().await? {
+                Some(Message::CommandComplete(done)) => {
+                    taken = done.tag()?.strip_prefix("COPY ").and_then(|count| count.parse().ok());
+                }
+                Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
+                Some(Message::ReadyForQuery(_)) => {
+                    let uncounted = || LinkError::Protocol("a COPY without a count".to_owned());
+                    return refused.map_or_else(|| taken.ok_or_else(uncounted), Err);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes back what was sent, in words that the server's log has. A transaction has failed then.
+    pub(crate) async fn give_up(&mut self, why: &str) -> Result<(), LinkError> {
+        frontend::copy_fail(why, &mut self.to_send)?;
+        self.flush().await?;
+        match self.until_ready().await {
+            Ok(_) | Err(LinkError::Server { .. }) => Ok(()),
+            Err(broken) => Err(broken),
         }
     }
 
@@ -464,6 +528,48 @@ mod tests {
         assert!(matches!(refused, LinkError::Protocol(_)), "{refused}");
         assert_eq!(session.query("select 'x', null").await.expect("it goes on"), [[Some("x".to_owned()), None]]);
         session.close().await.expect("a goodbye");
+    }
+
+    #[tokio::test]
+    async fn rows_are_taken_whole_and_a_refused_one_leaves_nothing_of_them_and_the_session_as_it_was() {
+        let database = testkit::postgres().await;
+        let mut session = connect(&database.url).await.expect("a connection");
+        session.query("CREATE TABLE lengths (n int, text text)").await.expect("a table");
+        let longest = "x".repeat(3 * MESSAGE_BYTES);
+        let rows = format!("1\ta\n2\t{longest}\n3\t\\N\n");
+        for _again in 0..2 {
+            session.copy_in("COPY lengths FROM STDIN").await.expect("it takes rows");
+            // Nothing, and rows that are cut anywhere.
+            for part in [&rows[..3], "", &rows[3..9], &rows[9..]] {
+                session.copy_rows(part.as_bytes()).await.expect("they are sent");
+            }
+            assert_eq!(session.copied_in().await.expect("they are taken"), 3);
+        }
+        session.copy_in("COPY lengths FROM STDIN").await.expect("it takes rows");
+        assert_eq!(session.copied_in().await.expect("none is fine"), 0);
+
+        for rows in ["4\td\n", "4\td\nfive\te\n", "4\td"] {
+            session.query("BEGIN").await.expect("a transaction");
+            session.copy_in("COPY lengths FROM STDIN").await.expect("it takes rows");
+            session.copy_rows(rows.as_bytes()).await.expect("they are sent");
+            // A server that has refused a row already takes the rest without a word.
+            session.copy_rows(longest.as_bytes()).await.expect("they are sent");
+            if rows.contains("five") {
+                let refused = session.copied_in().await.expect_err("it is no number");
+                assert_eq!(refused.code(), Some("22P02"), "{refused}");
+            } else {
+                session.give_up("it shall not be").await.expect("it can be taken back");
+            }
+            session.query("ROLLBACK").await.expect("it goes on");
+        }
+        let refused = session.copy_in("COPY nothing FROM STDIN").await.expect_err("there is none");
+        assert_eq!(refused.code(), Some("42P01"), "{refused}");
+        let refused = session.copy_in("SELECT 1").await.expect_err("it takes no rows");
+        assert!(matches!(refused, LinkError::Protocol(_)), "{refused}");
+        let found = session.query("SELECT n, length(text) FROM lengths ORDER BY n, 2").await.expect("an answer");
+        let row = |n: &str, length: Option<usize>| vec![Some(n.to_owned()), length.map(|length| length.to_string())];
+        let each = [row("1", Some(1)), row("2", Some(longest.len())), row("3", None)];
+        assert_eq!(found, each.iter().flat_map(|row| [row.clone(), row.clone()]).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::{
-    copy::{AT_SNAPSHOT, CopyError, TransferError},
+    copy::{CopyError, TransferError},
     finding::{Finding, Listed},
     link::LinkError,
     pgoutput::Malformed,
@@ -100,33 +100,23 @@ impl StreamError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database { source, .. } => is_transient(source),
-            // Its session ended with the server; the next attempt has a snapshot of its own.
-            Self::Copy(CopyError::Database { what, source }) if *what == AT_SNAPSHOT && has_code(source, "22023") => {
-                true
-            }
-            Self::Copy(CopyError::Link { what, source }) if *what == AT_SNAPSHOT && source.code() == Some("22023") => {
-                true
-            }
             Self::Copy(
                 CopyError::Slice(SliceError::Inspect { source, .. })
                 | CopyError::Database { source, .. }
-                | CopyError::Chunk { source: TransferError::Target(source), .. }
                 | CopyError::Definition { source, .. },
             )
             | Self::Slice(SliceError::Inspect { source, .. }) => is_transient(source),
-            Self::Copy(CopyError::Busy { .. }) => true,
+            // The session of a snapshot ended with the server; the next attempt has a snapshot of its own.
+            Self::Copy(CopyError::Busy { .. } | CopyError::SnapshotGone { .. }) => true,
             Self::Copy(
-                CopyError::Link { source, .. } | CopyError::Chunk { source: TransferError::Source(source), .. },
+                CopyError::Link { source, .. }
+                | CopyError::Chunk { source: TransferError::Source(source) | TransferError::Target(source), .. },
             ) => is_transient_link(source),
             // 42710: who was killed a moment ago is still making it.
             Self::Link { source, .. } => is_transient_link(source) || source.code() == Some("42710"),
             _ => false,
         }
     }
-}
-
-fn has_code(error: &sqlx::Error, code: &str) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
 }
 
 fn is_transient_link(error: &LinkError) -> bool {
