@@ -295,7 +295,8 @@ impl ProxyHttp for Gateway {
             _ => written,
         };
         let latency = ctx.arrived.elapsed();
-        if let Some(routed) = &ctx.routed {
+        let routed = ctx.routed.as_ref();
+        if let Some(routed) = routed {
             let decision = routed.decision;
             let end = RequestEnd { status, seconds: latency.as_secs_f64() };
             self.metrics.request_ended(routed.route, decision.side, decision.reason, end);
@@ -309,21 +310,19 @@ impl ProxyHttp for Gateway {
             };
             self.ramps.request_ended(&self.control, routed.route, &observed);
         }
-        let route = ctx.routed.as_ref().map(|routed| self.control.table().get(routed.route));
-        let decision = ctx.routed.as_ref().map(|routed| routed.decision);
         let unavailable = ctx.tries.unavailable.map(|(_, why)| why.code());
-        let reason = ctx.refusal.or(unavailable).or(decision.map(|decision| decision.reason.as_str()));
+        let reason = ctx.refusal.or(unavailable).or(routed.map(|routed| routed.decision.reason.as_str()));
         let request = session.req_header();
-        let routed = ctx.routed.as_ref().map(|routed| (routed.route, routed.decision));
-        self.tracing.end(ctx.trace, latency, &request.method, routed, status);
+        let decided = routed.map(|routed| (routed.route, routed.decision));
+        self.tracing.end(ctx.trace, latency, &request.method, decided, status);
         self.access_log.write(&Line {
             request_id: &ctx.request_id,
             trace: ctx.trace.own,
             method: request.method.as_str(),
             path: request.uri.path(),
-            route: route.map(|route| route.name.as_str()),
-            key: ctx.routed.as_ref().and_then(|routed| routed.key.as_deref()),
-            side: decision.map(|decision| decision.side.as_str()),
+            route: routed.map(|routed| self.control.table().get(routed.route).name.as_str()),
+            key: routed.and_then(|routed| routed.key.as_deref()),
+            side: routed.map(|routed| routed.decision.side.as_str()),
             reason: reason.unwrap_or("invalid_request"),
             status: status.unwrap_or(0),
             latency,

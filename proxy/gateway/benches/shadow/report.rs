@@ -98,6 +98,9 @@ impl Report {
                 share(|copies| copies.dropped),
             );
         }
+        if [SAME, REORDERED, NGINX, MIRROR].iter().any(|name| !self.rounds.contains_key(name)) {
+            return Ok(());
+        }
         println!("CPU us for each copy that was sent, answered and (by the gateway) compared:");
         for name in [SAME, REORDERED] {
             let ratio = |rounds: &[usize]| self.of_a_copy(name, OFF, rounds) / self.of_a_copy(MIRROR, NGINX, rounds);

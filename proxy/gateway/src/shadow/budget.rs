@@ -36,6 +36,11 @@ impl Pool {
         share.grow(amount).then_some(share)
     }
 
+    /// Whether this much could be taken now. A moment later it may be otherwise.
+    pub(crate) fn has_left(&self, amount: usize) -> bool {
+        self.taken().checked_add(amount).is_some_and(|taken| taken <= self.most)
+    }
+
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
@@ -150,7 +155,7 @@ mod tests {
         let pool = Pool::new(10);
         let six = pool.take(6);
         assert!(six.is_some() && pool.take(5).is_none() && pool.take(4).is_some());
-        assert_eq!(pool.taken(), 6);
+        assert_eq!((pool.taken(), pool.has_left(4), pool.has_left(5)), (6, true, false));
         drop(six);
         assert_eq!(pool.taken(), 0);
     }

@@ -211,11 +211,23 @@ impl Shadow {
         let receiving = shadowed.upstream(other_side);
         let agreed = || self.shared.sides[receiving.index()].agreement.holds();
         let begun = shadowed.sampling.decide(asked, share, agreed).and_then(|manner| {
+            // A place is taken when the request has ended; but what finds none already is not worth copying.
+            self.find_places(receiving)?;
             let ticket =
                 shadowed.rest(other_side).ask(Instant::now()).ok_or(Outcome::Dropped(Dropped::OtherResting))?;
             Ok(Tee::new(manner, ticket, &self.shared.memory, shadowed.body_limit))
         });
         Some(begun.map_or_else(Shadowing::Settled, |tee| Shadowing::Copying(Box::new(tee))))
+    }
+
+    fn find_places(&self, receiving: UpstreamId) -> Result<(), Outcome> {
+        if !self.places.has_left(1) {
+            return Err(Outcome::Dropped(Dropped::Concurrency));
+        }
+        if !self.shared.sides[receiving.index()].places.has_left(1) {
+            return Err(Outcome::Dropped(Dropped::UpstreamConcurrency));
+        }
+        Ok(())
     }
 
     /// Counts a request that has ended, or sends its copy. Never waits.
