@@ -31,7 +31,9 @@ pub enum CopyError {
         source: LinkError,
     },
     /// Nothing more can be read at the snapshot. What is left may be read at a later one.
-    #[error("the snapshot `{id}` is gone: the session that took it has ended")]
+    #[error(
+        "the snapshot `{id}` is gone: the session that took it has ended; run it again, and what is left is read at a later one"
+    )]
     SnapshotGone {
         /// What its session called it.
         id: String,

@@ -10,12 +10,15 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::process::{Cores, Process};
+use crate::{
+    process::{Cores, Process},
+    upstreams::answer,
+};
 
 /// What a server does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Answers after 2 seconds.
+    /// Answers what legacy does after 2 seconds, which is just within the time limit of a copy or just beyond it.
     Slow,
     /// Sends its answer a byte every 20 ms.
     Trickling,
@@ -51,7 +54,12 @@ impl Kind {
             match self {
                 Self::Slow => {
                     thread::sleep(Duration::from_secs(2));
-                    client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")?;
+                    let body = answer(false);
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    client.write_all((head + &body).as_bytes())?;
                 }
                 Self::Trickling => {
                     client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")?;

@@ -37,13 +37,13 @@ pub struct Load {
     pub failed: usize,
     /// Requests before the clock started.
     pub before: usize,
-    /// Of each request that was answered later.
-    pub latencies_us: Vec<u32>,
+    /// When each request that was answered later was due since the clock started, and what it took.
+    pub answered_us: Vec<(u32, u32)>,
 }
 
 impl Load {
     pub fn requests(&self) -> usize {
-        self.failed + self.before + self.latencies_us.len()
+        self.failed + self.before + self.answered_us.len()
     }
 }
 
@@ -68,15 +68,14 @@ pub fn generate(arguments: &[&str]) -> anyhow::Result<()> {
             thread::spawn(move || connection(address, number, pace, &start))
         })
         .collect();
-    let (mut latencies, mut failed) = (Vec::new(), 0);
+    let (mut answered_us, mut failed) = (Vec::new(), 0);
+    let us = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
     for connection in connections {
         let (of_one, failed_of_one) = connection.join().map_err(|_| anyhow::anyhow!("a connection panicked"))?;
-        latencies.extend(of_one);
+        answered_us.extend(of_one.into_iter().map(|(due, latency)| (us(due), us(latency))));
         failed += failed_of_one;
     }
-    let us = |latency: &Duration| u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
-    let before = (CONNECTIONS * BEFORE) as usize;
-    let load = Load { failed, before, latencies_us: latencies.iter().map(us).collect() };
+    let load = Load { failed, before: (CONNECTIONS * BEFORE) as usize, answered_us };
     println!("{}", serde_json::to_string(&load)?);
     Ok(())
 }
@@ -87,10 +86,10 @@ struct Start {
     began: OnceLock<Instant>,
 }
 
-/// The latencies of one connection, and how many of its requests failed.
-fn connection(address: SocketAddr, number: u32, pace: Pace, start: &Start) -> (Vec<Duration>, usize) {
+/// When requests of one connection were due and what they took, and how many failed.
+fn connection(address: SocketAddr, number: u32, pace: Pace, start: &Start) -> (Vec<(Duration, Duration)>, usize) {
     let every = Duration::from_secs(1) * CONNECTIONS / pace.rate;
-    let (mut latencies, mut failed, mut key) = (Vec::new(), 0, number);
+    let (mut answered, mut failed, mut key) = (Vec::new(), 0, number);
     let mut stream = None;
     for _ in 0..BEFORE {
         failed += usize::from(exchange(&mut stream, address, key).is_err());
@@ -105,7 +104,7 @@ fn connection(address: SocketAddr, number: u32, pace: Pace, start: &Start) -> (V
         let from = if wait.is_zero() { due } else { Instant::now() };
         key = (key + CONNECTIONS) % KEYS;
         match exchange(&mut stream, address, key) {
-            Ok(()) => latencies.push(from.elapsed()),
+            Ok(()) => answered.push((due - began, from.elapsed())),
             Err(_) => {
                 failed += 1;
                 stream = None;
@@ -113,7 +112,7 @@ fn connection(address: SocketAddr, number: u32, pace: Pace, start: &Start) -> (V
         }
         due += every;
     }
-    (latencies, failed)
+    (answered, failed)
 }
 
 fn exchange(stream: &mut Option<TcpStream>, address: SocketAddr, key: u32) -> anyhow::Result<()> {

@@ -52,7 +52,7 @@ impl Upstreams {
 }
 
 /// 1 KiB of JSON with 20 members, in order or the other way round.
-fn answer(reversed: bool) -> String {
+pub fn answer(reversed: bool) -> String {
     let mut members: Vec<String> =
         (0..20).map(|number| format!("\"member-{number:02}\":\"{}\"", "x".repeat(36))).collect();
     if reversed {

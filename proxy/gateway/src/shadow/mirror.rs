@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ::dry_run::REQUEST_HEADER;
@@ -33,8 +33,10 @@ pub(super) struct Job {
     /// The span of the request that was served.
     pub(super) trace: TraceContext,
     pub(super) pending: Pending,
-    /// Its places, kept until it is through.
-    pub(super) places: [Share; 2],
+    /// Its place among all copies, kept until it is through.
+    pub(super) place: Share,
+    /// That at its upstream, which may be kept for longer.
+    pub(super) upstream_place: Share,
 }
 
 /// A copy that may be sent, more than once.
@@ -47,7 +49,7 @@ struct CopiedRequest {
 
 impl Job {
     pub(super) async fn run(self, shared: Arc<Shared>) {
-        let Self { route, served_by, copied, trace, pending, places } = self;
+        let Self { route, served_by, copied, trace, pending, place, upstream_place } = self;
         let other_side = served_by.other();
         let served = copied.served;
         let mut copy = match CopiedRequest::new(copied.manner, copied.request, copied.body) {
@@ -64,16 +66,22 @@ impl Job {
         if let Some(shape) = &shape {
             shared.judge.copied(route.id, shape);
         }
-        let place = Tracing::begin_copy(trace);
-        let (span, begun) = (place.own, Instant::now());
+        let in_trace = Tracing::begin_copy(trace);
+        let (span, begun) = (in_trace.own, Instant::now());
         let to = route.upstream(other_side);
         let sent = copy.send(&shared, &route, to, span).await;
         let status = sent.as_ref().ok().map(|other| other.head.status.as_u16());
-        shared.tracing.end_copy(place, begun.elapsed(), route.id, other_side, status);
+        shared.tracing.end_copy(in_trace, begun.elapsed(), route.id, other_side, status);
         route.rest(other_side).ended(copied.ticket, &sent, Instant::now());
         let other = match sent {
             Ok(other) => other,
-            Err(dropped) => return pending.settle(Outcome::Dropped(dropped)),
+            Err(dropped) => {
+                let kept = route.rest(other_side).keeps_place(dropped);
+                if !kept.is_zero() {
+                    tokio::spawn(keep(upstream_place, kept));
+                }
+                return pending.settle(Outcome::Dropped(dropped));
+            }
         };
         route.metrics.answered(served_by, served.head.latency.as_secs_f64(), trace);
         route.metrics.answered(other_side, other.head.latency.as_secs_f64(), span);
@@ -93,8 +101,13 @@ impl Job {
         if copy.manner == Manner::Plain && rand::random::<f64>() < shared.noise_share {
             copy.learn_noise(&shared, &route, legacy, trace.child()).await;
         }
-        drop(places);
+        drop((place, upstream_place));
     }
+}
+
+async fn keep(place: Share, kept: Duration) {
+    tokio::time::sleep(kept).await;
+    drop(place);
 }
 
 impl CopiedRequest {

@@ -261,7 +261,8 @@ impl Shadow {
             copied,
             trace: ended.trace,
             pending: Pending::new(&route.metrics, &self.stopping, self.on_their_way.enter()),
-            places: [place, upstream_place],
+            place,
+            upstream_place,
         };
         self.outbox.put(job);
         Ok(())

@@ -7,7 +7,10 @@ use super::outcome::Dropped;
 use crate::upstream::circuit::{CircuitSettings, Gate, Outcome, Ticket};
 
 /// Whether a side is left alone: a circuit of its own, which knows nothing of the requests that the side serves.
-pub(super) struct Rest(Gate);
+pub(super) struct Rest {
+    gate: Gate,
+    lasts: Duration,
+}
 
 impl Rest {
     /// Rests for `lasts`, or up to a fifth less by chance, once `after` copies in a row have failed. Then one copy
@@ -20,26 +23,36 @@ impl Rest {
             open_for_max: lasts,
             trials: 1,
         };
-        Self(Gate::new(settings, now))
+        Self { gate: Gate::new(settings, now), lasts }
     }
 
     /// Asks to make a copy now; nothing while the side is left alone. A ticket may be lost: where a copy is not sent
     /// in the end, another one finds out a rest later.
     pub(super) fn ask(&self, now: Instant) -> Option<Ticket> {
-        self.0.admit(now).ok()
+        self.gate.admit(now).ok()
     }
 
     /// Takes in how a copy ended.
     pub(super) fn ended<T>(&self, ticket: Ticket, how: &Result<T, Dropped>, now: Instant) {
         let outcome = match how {
             Ok(_) => Outcome::Success,
-            Err(Dropped::OtherUnavailable | Dropped::OtherBroken | Dropped::OtherTimeout | Dropped::OtherTooLarge) => {
-                Outcome::Failure
-            }
+            Err(dropped) if is_failure(*dropped) => Outcome::Failure,
             Err(_) => Outcome::Unknown,
         };
-        self.0.record(ticket, outcome, now, || true);
+        self.gate.record(ticket, outcome, now, || true);
     }
+
+    /// How much longer a copy that was dropped keeps its place at the side: up to a rest, by chance, when that was the
+    /// side's doing. Copies to a side that is too slow begin together where its places are empty, so they would end
+    /// together, and the next ones begin together again, each with a connection of its own.
+    pub(super) fn keeps_place(&self, dropped: Dropped) -> Duration {
+        if is_failure(dropped) { self.lasts.mul_f64(rand::random()) } else { Duration::ZERO }
+    }
+}
+
+/// Whether a copy has no answer to be compared because of the side that got it.
+fn is_failure(dropped: Dropped) -> bool {
+    matches!(dropped, Dropped::OtherUnavailable | Dropped::OtherBroken | Dropped::OtherTimeout | Dropped::OtherTooLarge)
 }
 
 #[cfg(test)]
@@ -100,6 +113,18 @@ mod tests {
         assert!(!may_copy(&rest, begun + SECOND * 3 / 2));
         copy(&rest, Ok(()), begun + SECOND * 2);
         assert!(may_copy(&rest, begun + SECOND * 2) && may_copy(&rest, begun + SECOND * 2));
+    }
+
+    #[test]
+    fn a_place_is_kept_for_a_part_of_a_rest_where_the_side_has_failed() {
+        let rest = Rest::new(3, SECOND, Instant::now());
+        let kept: Vec<Duration> = (0..1_000).map(|_| rest.keeps_place(Dropped::OtherTimeout)).collect();
+        assert!(kept.iter().all(|kept| *kept <= SECOND));
+        let early = kept.iter().filter(|kept| **kept < SECOND / 2).count();
+        assert!((300..700).contains(&early), "they are spread out: {early}");
+        assert_eq!(rest.keeps_place(Dropped::Memory), Duration::ZERO, "that is our own doing");
+        let never = Rest::new(3, Duration::ZERO, Instant::now());
+        assert_eq!(never.keeps_place(Dropped::OtherTimeout), Duration::ZERO);
     }
 
     #[test]
