@@ -42,8 +42,8 @@ pub struct ShadowConfig {
     /// large) the other side of a route is left alone for `rest`.
     pub rest_after: u32,
     /// How long, up to a fifth less by chance, so that gateways do not come back together; then one copy finds out
-    /// whether the side is there again. A copy without an answer to be compared keeps its place at its upstream for
-    /// a part of it, by chance, so that the next ones do not come all at once. `0s`: neither.
+    /// whether the side is there again. A copy that ran out of time keeps its place at its upstream for a part of it, by
+    /// chance, so that the next ones do not come all at once. `0s`: neither.
     pub rest: HumanDuration,
     /// How often a service that has not agreed to dry runs is asked, and one that has is asked again.
     pub dry_run_interval: HumanDuration,

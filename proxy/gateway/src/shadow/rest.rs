@@ -36,23 +36,20 @@ impl Rest {
     pub(super) fn ended<T>(&self, ticket: Ticket, how: &Result<T, Dropped>, now: Instant) {
         let outcome = match how {
             Ok(_) => Outcome::Success,
-            Err(dropped) if is_failure(*dropped) => Outcome::Failure,
+            Err(Dropped::OtherUnavailable | Dropped::OtherBroken | Dropped::OtherTimeout | Dropped::OtherTooLarge) => {
+                Outcome::Failure
+            }
             Err(_) => Outcome::Unknown,
         };
         self.gate.record(ticket, outcome, now, || true);
     }
 
-    /// How much longer a copy that was dropped keeps its place at the side: up to a rest, by chance, when that was the
-    /// side's doing. Copies to a side that is too slow begin together where its places are empty, so they would end
-    /// together, and the next ones begin together again, each with a connection of its own.
+    /// How much longer a copy that was dropped keeps its place at the side: up to a rest, by chance, when it ran out of
+    /// time. Copies to a side that is too slow begin together where its places are empty, so they end together, and
+    /// the next ones would begin together again, each with a connection of its own.
     pub(super) fn keeps_place(&self, dropped: Dropped) -> Duration {
-        if is_failure(dropped) { self.lasts.mul_f64(rand::random()) } else { Duration::ZERO }
+        if dropped == Dropped::OtherTimeout { self.lasts.mul_f64(rand::random()) } else { Duration::ZERO }
     }
-}
-
-/// Whether a copy has no answer to be compared because of the side that got it.
-fn is_failure(dropped: Dropped) -> bool {
-    matches!(dropped, Dropped::OtherUnavailable | Dropped::OtherBroken | Dropped::OtherTimeout | Dropped::OtherTooLarge)
 }
 
 #[cfg(test)]
@@ -116,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_kept_for_a_part_of_a_rest_where_the_side_has_failed() {
+    fn a_place_is_kept_for_a_part_of_a_rest_where_the_side_was_too_slow() {
         let rest = Rest::new(3, SECOND, Instant::now());
         let kept: Vec<Duration> = (0..1_000).map(|_| rest.keeps_place(Dropped::OtherTimeout)).collect();
         assert!(kept.iter().all(|kept| *kept <= SECOND));
         let early = kept.iter().filter(|kept| **kept < SECOND / 2).count();
         assert!((300..700).contains(&early), "they are spread out: {early}");
-        assert_eq!(rest.keeps_place(Dropped::Memory), Duration::ZERO, "that is our own doing");
+        assert_eq!(rest.keeps_place(Dropped::OtherTooLarge), Duration::ZERO, "it was quick");
         let never = Rest::new(3, Duration::ZERO, Instant::now());
         assert_eq!(never.keeps_place(Dropped::OtherTimeout), Duration::ZERO);
     }
