@@ -1,8 +1,9 @@
 //! Room on disk for packages on their way through, gone with whoever used it.
 //!
 //! A process that is killed cannot clean up. So each process has a folder of its own below the configured
-//! one, and a lock on it that the kernel gives back however the process ends; whoever finds a folder whose
-//! lock is free removes it.
+//! one, and a lock on it that the kernel gives back however the process ends; whoever starts or ends and finds a
+//! folder whose lock is free removes it. Looking once would not do: a child of who was killed may have the lock, or
+//! write to the folder, for a moment longer.
 
 use std::{
     fs::{self, File, Permissions, TryLockError},
@@ -62,18 +63,43 @@ impl Folder {
     }
 }
 
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // By itself it would remove the lock before what is still written to.
+        self.folder.disable_cleanup(true);
+        let own = self.folder.path();
+        let others = own.parent().map_or(Ok(()), remove_abandoned);
+        if let Err(error) = others.and_then(|()| remove(own)) {
+            tracing::warn!(%error, folder = %own.display(), "the next to start has to remove a folder");
+        }
+    }
+}
+
 fn remove_abandoned(root: &Path) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
         if path.is_dir() && is_abandoned(&path) {
             tracing::info!(folder = %path.display(), "removing what a process left that was killed");
-            if let Err(error) = fs::remove_dir_all(&path) {
+            if let Err(error) = remove(&path) {
                 // Another process may be at it too.
                 tracing::debug!(%error, "a left folder was not removed");
             }
         }
     }
     Ok(())
+}
+
+/// Removes a folder and its lock last, so that what could not be removed is found again.
+fn remove(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != LOCK {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir_all(folder)
 }
 
 /// Whether the lock of a folder is free. Ours is not: it is held through another handle.
@@ -107,6 +133,22 @@ mod tests {
         drop(first);
         assert!(!path.exists());
         drop(second);
+        assert_eq!(fs::read_dir(root.path()).expect("the root").count(), 0);
+    }
+
+    #[test]
+    fn what_was_in_use_when_a_process_started_is_removed_when_it_ends() {
+        let root = tempfile::tempdir().expect("a folder");
+        let left = root.path().join("process-left");
+        fs::create_dir_all(left.join("build-1/node_modules")).expect("a folder");
+        let lock = File::create(left.join(LOCK)).expect("a lock");
+        lock.lock().expect("a child of who was killed has it");
+
+        let folder = Folder::open(root.path()).expect("a folder");
+        assert!(left.exists());
+        drop(lock);
+        fs::write(folder.path().join("package.zip"), "half").expect("a file");
+        drop(folder);
         assert_eq!(fs::read_dir(root.path()).expect("the root").count(), 0);
     }
 }
