@@ -102,15 +102,26 @@ impl Session {
 
     /// Asks for what is answered by rows of `COPY ... TO STDOUT`, which [`Self::copied`] then takes.
     pub(crate) async fn copy_out(&mut self, sql: &str) -> Result<(), LinkError> {
+        self.copy(sql, |answer| matches!(answer, Message::CopyOutResponse(_)), "no rows of a COPY").await
+    }
+
+    /// Asks to send what a `COPY ... FROM STDIN` takes: by [`Self::copy_rows`], and then [`Self::copied_in`] or
+    /// [`Self::give_up`].
+    pub(crate) async fn copy_in(&mut self, sql: &str) -> Result<(), LinkError> {
+        self.copy(sql, |answer| matches!(answer, Message::CopyInResponse(_)), "nothing that takes rows").await
+    }
+
+    /// Asks for what is answered by the beginning of a `COPY`; `instead` is what came when it was answered otherwise.
+    async fn copy(&mut self, sql: &str, begins: fn(&Message) -> bool, instead: &str) -> Result<(), LinkError> {
         frontend::query(sql, &mut self.to_send)?;
         self.flush().await?;
         let mut refused = None;
         loop {
             match self.receive().await? {
-                Some(Message::CopyOutResponse(_)) => return Ok(()),
+                Some(answer) if begins(&answer) => return Ok(()),
                 Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
                 Some(Message::ReadyForQuery(_)) => {
-                    return Err(refused.unwrap_or_else(|| LinkError::Protocol("no rows of a COPY".to_owned())));
+                    return Err(refused.unwrap_or_else(|| LinkError::Protocol(instead.to_owned())));
                 }
                 _ => {}
             }
@@ -141,24 +152,6 @@ impl Session {
                 Some(Message::ReadyForQuery(_)) => {
                     self.give_room_back();
                     return refused.map_or(Ok(true), Err);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Asks to send what a `COPY ... FROM STDIN` takes: by [`Self::copy_rows`], and then [`Self::copied_in`] or
-    /// [`Self::give_up`].
-    pub(crate) async fn copy_in(&mut self, sql: &str) -> Result<(), LinkError> {
-        frontend::query(sql, &mut self.to_send)?;
-        self.flush().await?;
-        let mut refused = None;
-        loop {
-            match self.receive().await? {
-                Some(Message::CopyInResponse(_)) => return Ok(()),
-                Some(Message::ErrorResponse(error)) => refused = Some(refusal(error.fields())),
-                Some(Message::ReadyForQuery(_)) => {
-                    return Err(refused.unwrap_or_else(|| LinkError::Protocol("nothing that takes rows".to_owned())));
                 }
                 _ => {}
             }
