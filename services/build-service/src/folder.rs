@@ -68,8 +68,9 @@ impl Drop for Owned {
         // By itself it would remove the lock before what is still written to.
         self.folder.disable_cleanup(true);
         let own = self.folder.path();
+        let removed = remove(own);
         let others = own.parent().map_or(Ok(()), remove_abandoned);
-        if let Err(error) = others.and_then(|()| remove(own)) {
+        if let Err(error) = removed.and(others) {
             tracing::warn!(%error, folder = %own.display(), "the next to start has to remove a folder");
         }
     }

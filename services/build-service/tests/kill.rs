@@ -1,6 +1,9 @@
 //! SIGKILL at any moment: every job ends, and ends once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use serde_json::json;
 use sqlx::Row as _;
@@ -111,6 +114,9 @@ async fn kill_of_masters_and_workers_loses_no_build_and_ends_none_twice() {
         assert!(worker.terminate(SOON).await.success());
     }
     assert!(system.service.terminate(SOON).await.success());
-    let left = std::fs::read_dir(system.ground.work.path()).unwrap().count();
-    assert_eq!(left, 0, "nothing is left of those that were killed");
+    let left: Vec<PathBuf> =
+        std::fs::read_dir(system.ground.work.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let inside = |path: &PathBuf| std::fs::read_dir(path).map(|entries| entries.flatten().collect::<Vec<_>>());
+    let contents: Vec<_> = left.iter().map(inside).collect();
+    assert_eq!(left.len(), 0, "nothing is left of those that were killed: {left:?}: {contents:?}");
 }
