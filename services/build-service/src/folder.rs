@@ -2,20 +2,22 @@
 //!
 //! A process that is killed cannot clean up. So each process has a folder of its own below the configured
 //! one, and a lock on it that the kernel gives back however the process ends; whoever starts or ends and finds a
-//! folder whose lock is free removes it. Looking once would not do: a child of who was killed may have the lock, or
-//! write to the folder, for a moment longer.
+//! folder that nobody has locked removes it. Looking once would not do: a child of who was killed may have the lock, or
+//! write to the folder, for a moment longer. It is the folder itself that is locked (`flock(2)` takes any open file): a
+//! file inside would not be there yet, or no longer, where a process is killed while it makes or removes its folder.
 
 use std::{
-    fs::{self, File, Permissions, TryLockError},
+    fs::{self, File, Permissions},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     sync::Arc,
 };
 
 use tempfile::TempDir;
 
-const LOCK: &str = "lock";
+/// How the names of these folders begin. Whatever else there is below the configured one is not ours to remove.
+const PREFIX: &str = "build-service-process-";
 
 /// This process's folder; removed with the last clone of this.
 #[derive(Debug, Clone)]
@@ -34,16 +36,11 @@ impl Folder {
     /// When `root` cannot be made or written to.
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        // Made and locked before another process can take it for abandoned: `remove_abandoned` passes over
-        // folders without a lock file, and the file appears locked.
-        let folder = tempfile::Builder::new().prefix("process-").tempdir_in(root)?;
+        let owned = Owned::make(root)?;
         // Whoever checks handlers passes through, whatever the umask.
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
-        let lock = tempfile::NamedTempFile::new_in(root)?;
-        lock.as_file().lock()?;
-        let lock = lock.persist(folder.path().join(LOCK)).map_err(|error| error.error)?;
+        fs::set_permissions(owned.folder.path(), Permissions::from_mode(0o711))?;
         remove_abandoned(root)?;
-        Ok(Self(Arc::new(Owned { folder, _lock: lock })))
+        Ok(Self(Arc::new(owned)))
     }
 
     /// A new folder inside, removed when it is dropped.
@@ -63,12 +60,25 @@ impl Folder {
     }
 }
 
+impl Owned {
+    fn make(root: &Path) -> io::Result<Self> {
+        loop {
+            let mut folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?;
+            // Until it is locked, another process may take it for abandoned.
+            if let Some(lock) = lock(folder.path())? {
+                return Ok(Self { folder, _lock: lock });
+            }
+            folder.disable_cleanup(true);
+        }
+    }
+}
+
 impl Drop for Owned {
     fn drop(&mut self) {
-        // By itself it would remove the lock before what is still written to.
+        // By itself it would not say what became of it.
         self.folder.disable_cleanup(true);
         let own = self.folder.path();
-        let removed = remove(own);
+        let removed = fs::remove_dir_all(own);
         let others = own.parent().map_or(Ok(()), remove_abandoned);
         if let Err(error) = removed.and(others) {
             tracing::warn!(%error, folder = %own.display(), "the next to start has to remove a folder");
@@ -76,39 +86,41 @@ impl Drop for Owned {
     }
 }
 
+/// Locks a folder, unless another process did so first and has removed it.
+fn lock(folder: &Path) -> io::Result<Option<File>> {
+    let Some(lock) = found(File::open(folder))? else { return Ok(None) };
+    lock.lock()?;
+    let (locked, there) = (lock.metadata()?, found(fs::metadata(folder))?);
+    let same = there.is_some_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+    Ok(same.then_some(lock))
+}
+
+fn found<T>(of_a_file: io::Result<T>) -> io::Result<Option<T>> {
+    match of_a_file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 fn remove_abandoned(root: &Path) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        if path.is_dir() && is_abandoned(&path) {
-            tracing::info!(folder = %path.display(), "removing what a process left that was killed");
-            if let Err(error) = remove(&path) {
-                // Another process may be at it too.
-                tracing::debug!(%error, "a left folder was not removed");
-            }
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = entry.path();
+        // Whoever has ended in the meantime has left none. Ours is not free: it is held through another handle.
+        let Ok(lock) = File::open(&path) else { continue };
+        if lock.try_lock().is_err() {
+            continue;
+        }
+        tracing::info!(folder = %path.display(), "removing what a process left that was killed");
+        if let Err(error) = fs::remove_dir_all(&path) {
+            // Something may still write there. Whoever looks next tries again.
+            tracing::debug!(%error, "a left folder was not removed");
         }
     }
     Ok(())
-}
-
-/// Removes a folder and its lock last, so that what could not be removed is found again.
-fn remove(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else if entry.file_name() != LOCK {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    fs::remove_dir_all(folder)
-}
-
-/// Whether the lock of a folder is free. Ours is not: it is held through another handle.
-fn is_abandoned(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
-        Err(_) => false,
-    }
 }
 
 #[cfg(test)]
@@ -118,9 +130,10 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_is_removed_and_what_others_use_is_not() {
         let root = tempfile::tempdir().expect("a folder");
-        let left = root.path().join("process-left");
-        fs::create_dir(&left).expect("a folder");
-        fs::write(left.join(LOCK), "").expect("a lock that nobody holds");
+        let left = root.path().join(format!("{PREFIX}left"));
+        let of_others = root.path().join("process-of-another-program");
+        fs::create_dir(&of_others).expect("a folder");
+        fs::create_dir(&left).expect("a folder that nobody has locked");
         fs::write(left.join("package.zip"), "half").expect("a file");
 
         let first = Folder::open(root.path()).expect("a folder");
@@ -134,22 +147,42 @@ mod tests {
         drop(first);
         assert!(!path.exists());
         drop(second);
+        fs::remove_dir(of_others).expect("it was left alone");
         assert_eq!(fs::read_dir(root.path()).expect("the root").count(), 0);
     }
 
     #[test]
     fn what_was_in_use_when_a_process_started_is_removed_when_it_ends() {
         let root = tempfile::tempdir().expect("a folder");
-        let left = root.path().join("process-left");
+        let left = root.path().join(format!("{PREFIX}left"));
         fs::create_dir_all(left.join("build-1/node_modules")).expect("a folder");
-        let lock = File::create(left.join(LOCK)).expect("a lock");
-        lock.lock().expect("a child of who was killed has it");
+        let lock = File::open(&left).expect("a handle");
+        lock.lock().expect("a child of who was killed has the lock");
 
         let folder = Folder::open(root.path()).expect("a folder");
         assert!(left.exists());
         drop(lock);
         fs::write(folder.path().join("package.zip"), "half").expect("a file");
         drop(folder);
+        assert_eq!(fs::read_dir(root.path()).expect("the root").count(), 0);
+    }
+
+    #[test]
+    fn processes_that_start_and_end_at_once_keep_to_their_own() {
+        let root = tempfile::tempdir().expect("a folder");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let folder = Folder::open(root.path()).expect("a folder");
+                        let package = folder.path().join("package.zip");
+                        fs::write(&package, "half").expect("its own folder is there");
+                        std::thread::yield_now();
+                        assert!(package.exists());
+                    }
+                });
+            }
+        });
         assert_eq!(fs::read_dir(root.path()).expect("the root").count(), 0);
     }
 }
