@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration::{
-    Mapping,
+    Lsn, Mapping,
     copy::{self, Progress},
     stream::{self, Ask, Direction, Settings, StreamError, Sync},
     verify,
@@ -221,6 +221,35 @@ async fn a_transaction_larger_than_memory_is_streamed_and_written_in_pieces() {
     assert_eq!(target.count("select count(*) from shop.note where text = 'y'").await, 8_000);
     assert_verified(&source, &target, &mapping, "shop").await;
     running.stop().await.expect("it stops");
+}
+
+#[tokio::test]
+async fn what_comes_back_from_the_opposite_direction_does_not_make_a_stream_seem_late() {
+    let source = Database::with("create table note (id int primary key)").await;
+    let target = Database::with("").await;
+    let mapping =
+        mapping("[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n");
+    let without_heartbeat = Settings { heartbeat: None, ..quick() };
+    let forward = Running::start(&source.pool, &target.pool, &mapping, "shop", Direction::Forward, without_heartbeat);
+    settled(&source.pool, &target.pool, "shop", Direction::Forward).await;
+    let reverse = Running::start(&source.pool, &target.pool, &mapping, "shop", Direction::Reverse, quick());
+    settled(&source.pool, &target.pool, "shop", Direction::Reverse).await;
+    let of_forward =
+        async || stream::find(&target.pool, "shop", Direction::Forward).await.expect("it can be read").expect("there");
+    // A session's transactions carry the time of its first one, which is a second ago at the next.
+    let lag_ms = of_forward().await.lag_ms;
+    for (id, pause) in [(1, 0), (2, 1)] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        target.run(&format!("insert into shop.note values ({id})")).await;
+        settled(&source.pool, &target.pool, "shop", Direction::Reverse).await;
+        assert_eq!(source.count("select count(*) from note").await, id);
+        let written: Lsn = source.text("select pg_current_wal_flush_lsn()::text").await.parse().expect("a position");
+        eventually(Duration::from_secs(30), async || of_forward().await.applied_lsn >= Some(written)).await;
+    }
+    let stream = of_forward().await;
+    assert_eq!((stream.lag_ms, stream.changes), (lag_ms, 0));
+    forward.stop().await.expect("it stops");
+    reverse.stop().await.expect("it stops");
 }
 
 #[tokio::test]

@@ -43,8 +43,8 @@ pub(crate) enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) lsn: Lsn,
-    /// Microseconds since 2000-01-01, by the clock over there.
-    pub(crate) committed_at: i64,
+    /// Microseconds since 2000-01-01, by the clock over there; none where the server does not say.
+    pub(crate) committed_at: Option<i64>,
 }
 
 /// How much is done at once.
@@ -108,7 +108,8 @@ impl Group {
 
     fn commit(&mut self, position: Position) {
         self.complete = self.items.len();
-        self.position = Some(position);
+        let before = self.position.and_then(|position| position.committed_at);
+        self.position = Some(Position { committed_at: position.committed_at.or(before), ..position });
         self.transactions += 1;
     }
 
@@ -539,8 +540,9 @@ async fn note(
 ) -> sqlx::Result<()> {
     sqlx::query(
         "update strangler.stream_lane set applied_lsn = greatest(applied_lsn, $3::pg_lsn), \
-             committed_at = timestamptz '2000-01-01 00:00:00+00' + $4 * interval '1 microsecond', \
-             applied_at = clock_timestamp(), transactions = transactions + $5, \
+             committed_at = coalesce(timestamptz '2000-01-01 00:00:00+00' + $4 * interval '1 microsecond', committed_at), \
+             applied_at = case when $4 is null then applied_at else clock_timestamp() end, \
+             transactions = transactions + $5, \
              changes = changes + case when lane = coalesce($7, 0) then $6 else 0 end \
          where slice = $1 and direction = $2 and lane = coalesce($7, lane)",
     )

@@ -86,7 +86,7 @@ impl Assembly {
                 }
             }
             (_, Message::StreamCommit { xid, commit_lsn, end_lsn, commit_at }) => {
-                let position = Position { lsn: end_lsn, committed_at: commit_at };
+                let position = Position { lsn: end_lsn, committed_at: Some(commit_at) };
                 let spool = self.spools.remove(&xid).unwrap_or_default();
                 self.open = Some(Open { commit_lsn, is_echo: false });
                 return Ok(Some(spool.replay(position).map_err(spooling())?));
@@ -114,15 +114,18 @@ impl Assembly {
 
     /// Ends a transaction that was spooled.
     pub(crate) fn committed(&mut self, position: Position, events: &mut Vec<Event>) {
-        self.open = None;
-        events.push(Event::Commit(position));
+        // An echo comes with the time of its origin (`ReorderBufferCommit`), which for a session that sets none for each
+        // of its transactions is that of its first commit. A stream would seem later and later by it.
+        let is_echo = self.open.take().is_some_and(|open| open.is_echo);
+        let committed_at = position.committed_at.filter(|_| !is_echo);
+        events.push(Event::Commit(Position { committed_at, ..position }));
     }
 
     fn plain(&mut self, message: Message, events: &mut Vec<Event>) {
         match message {
             Message::Begin { commit_lsn, .. } => self.open = Some(Open { commit_lsn, is_echo: false }),
             Message::Commit { end_lsn, commit_at } => {
-                self.committed(Position { lsn: end_lsn, committed_at: commit_at }, events);
+                self.committed(Position { lsn: end_lsn, committed_at: Some(commit_at) }, events);
             }
             Message::Origin { name } => {
                 if let Some(open) = &mut self.open {

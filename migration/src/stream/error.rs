@@ -45,7 +45,10 @@ pub enum StreamError {
         findings: Vec<Finding>,
     },
     /// Somebody else streams the slice.
-    #[error("another process has been streaming this slice for more than {} s", waited.as_secs())]
+    #[error(
+        "another process streams this slice, and has not ended within {} s: stop its `db sync`, and run this again",
+        waited.as_secs()
+    )]
     Busy {
         /// How long this one has waited.
         waited: Duration,

@@ -77,9 +77,9 @@ pub struct Stream {
     /// the end of a transaction that had nothing for this slice.
     pub applied_lsn: Option<Lsn>,
     /// Between the last transaction's commit over there and its commit here, in milliseconds, by the
-    /// clocks of the two databases.
+    /// clocks of the two databases; those of the opposite direction do not count.
     pub lag_ms: Option<i64>,
-    /// How long ago anything was applied last, in milliseconds. A running stream applies a heartbeat
+    /// How long ago such a one was applied last, in milliseconds. A running stream applies a heartbeat
     /// every few seconds.
     pub idle_ms: Option<i64>,
     /// Transactions that were applied.

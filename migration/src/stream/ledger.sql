@@ -31,7 +31,7 @@ create table if not exists strangler.stream_lane (
     direction    text        not null,
     lane         integer     not null check (lane >= 0),
     applied_lsn  pg_lsn      not null,
-    -- When the last transaction committed over there, and here.
+    -- When the last transaction committed over there, and here; those of the opposite direction do not count.
     committed_at timestamptz,
     applied_at   timestamptz not null default clock_timestamp(),
     transactions bigint      not null default 0 check (transactions >= 0),

@@ -118,7 +118,7 @@ mod tests {
             if aborted.is_some() {
                 spool.abort(2);
             }
-            let mut replay = spool.replay(Position { lsn: Lsn(1), committed_at: 0 }).expect("a temporary file");
+            let mut replay = spool.replay(Position { lsn: Lsn(1), committed_at: Some(0) }).expect("a temporary file");
             let mut found = Vec::new();
             while let Some(message) = replay.next().expect("a temporary file") {
                 found.push(message.to_vec());
