@@ -120,7 +120,8 @@ fn store_troubles(rollout: &RolloutStatus) -> Vec<String> {
     troubles
 }
 
-/// A row for each side that the route has; one where requests are not counted.
+/// A row for each side that has a share of the route, or has served a request of it since the gateway started; one where
+/// requests are not counted.
 fn rows(route: &RouteStatus, before: Option<&RouteStatus>, seconds: Option<f64>) -> Vec<Vec<String>> {
     let fallbacks = route.fallbacks - before.map_or(0, |before| before.fallbacks.min(route.fallbacks));
     let Some(sides) = &route.sides else {
@@ -138,7 +139,14 @@ fn rows(route: &RouteStatus, before: Option<&RouteStatus>, seconds: Option<f64>)
         total => format!("{:.1} %", candidate.requests as f64 * 100.0 / total as f64),
     };
     let mut rows = Vec::new();
-    for (side, window) in [("legacy", legacy), ("candidate", candidate)] {
+    let both = [
+        ("legacy", &sides.legacy, legacy, 100.0 - route.percent),
+        ("candidate", &sides.candidate, candidate, route.percent),
+    ];
+    for (side, since_start, window, share) in both {
+        if share <= 0.0 && since_start.requests == 0 {
+            continue;
+        }
         let first = rows.is_empty();
         let once = |text: String| if first { text } else { String::new() };
         rows.push(vec![
@@ -208,7 +216,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::admin::Histogram;
+    use crate::admin::{Histogram, Sides};
 
     fn side(requests: u64, counts: &[u64]) -> Side {
         let latency = Histogram { le_seconds: vec![0.001, 0.01, 0.1], counts: counts.to_vec(), sum_seconds: 0.0 };
@@ -247,6 +255,27 @@ mod tests {
         });
         let rows = rows(&serde_json::from_value(route).unwrap(), None, Some(1.0));
         assert_eq!(rows, [["invoke", "ramp", "10 %", "-", "-", "-", "-", "-", "-", "-", "-", "3"]]);
+    }
+
+    #[test]
+    fn a_side_that_has_no_share_and_served_nothing_has_no_row() {
+        let rows_at = |percent: f64, legacy: u64, candidate: u64| -> Vec<(String, String)> {
+            let route = RouteStatus {
+                name: "invoke".to_owned(),
+                stage: "some".to_owned(),
+                percent,
+                epoch: 1,
+                sides: Some(Sides { legacy: side(legacy, &[0, 0, 0]), candidate: side(candidate, &[0, 0, 0]) }),
+                fallbacks: 0,
+            };
+            rows(&route, None, None).into_iter().map(|row| (row[0].clone(), row[4].clone())).collect()
+        };
+        let named = |side: &str| ("invoke".to_owned(), side.to_owned());
+        let unnamed = |side: &str| (String::new(), side.to_owned());
+        assert_eq!(rows_at(0.0, 0, 0), [named("legacy")]);
+        assert_eq!(rows_at(0.0, 9, 1), [named("legacy"), unnamed("candidate")], "it had a share before");
+        assert_eq!(rows_at(50.0, 0, 0), [named("legacy"), unnamed("candidate")]);
+        assert_eq!(rows_at(100.0, 0, 4), [named("candidate")]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) async fn stream_status(asked: StreamStatusArguments, output: &Output)
         let streams = stream::status(&source, &target, &asked.target.slice).await?;
         output.result(&streams, || {
             if streams.is_empty() {
-                return format!("no stream of `{}` has begun", asked.target.slice);
+                return format!("no stream of `{}`: none has begun, or the slice is complete", asked.target.slice);
             }
             let copied = |status: &stream::Status| {
                 let copy = status.copy.clone().unwrap_or_default();
