@@ -10,7 +10,7 @@ use std::{
     fs::{self, File, Permissions},
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -25,7 +25,7 @@ pub struct Folder(Arc<Owned>);
 
 #[derive(Debug)]
 struct Owned {
-    folder: TempDir,
+    path: PathBuf,
     _lock: File,
 }
 
@@ -38,7 +38,7 @@ impl Folder {
         fs::create_dir_all(root)?;
         let owned = Owned::make(root)?;
         // Whoever checks handlers passes through, whatever the umask.
-        fs::set_permissions(owned.folder.path(), Permissions::from_mode(0o711))?;
+        fs::set_permissions(&owned.path, Permissions::from_mode(0o711))?;
         remove_abandoned(root)?;
         Ok(Self(Arc::new(owned)))
     }
@@ -56,32 +56,28 @@ impl Folder {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.folder.path()
+        &self.0.path
     }
 }
 
 impl Owned {
     fn make(root: &Path) -> io::Result<Self> {
         loop {
-            let mut folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?;
+            let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?.keep();
             // Until it is locked, another process may take it for abandoned.
-            if let Some(lock) = lock(folder.path())? {
-                return Ok(Self { folder, _lock: lock });
+            if let Some(lock) = lock(&path)? {
+                return Ok(Self { path, _lock: lock });
             }
-            folder.disable_cleanup(true);
         }
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // By itself it would not say what became of it.
-        self.folder.disable_cleanup(true);
-        let own = self.folder.path();
-        let removed = fs::remove_dir_all(own);
-        let others = own.parent().map_or(Ok(()), remove_abandoned);
+        let removed = fs::remove_dir_all(&self.path);
+        let others = self.path.parent().map_or(Ok(()), remove_abandoned);
         if let Err(error) = removed.and(others) {
-            tracing::warn!(%error, folder = %own.display(), "the next to start has to remove a folder");
+            tracing::warn!(%error, folder = %self.path.display(), "the next to start has to remove a folder");
         }
     }
 }
