@@ -10,7 +10,7 @@ use migration::{
 use sqlx::PgPool;
 use tokio::sync::watch;
 
-use crate::database::{Database, mapping, mini_lambda_tables};
+use crate::database::{Database, NOTES, mapping, mini_lambda_tables};
 
 /// Everything that is awkward to copy, in a monolith's database.
 pub const AWKWARD: &str = "
@@ -223,14 +223,13 @@ async fn rows_of_somebody_else_are_not_written_over() {
         "create schema shop; create table shop.note (id int primary key); insert into shop.note values (1)",
     )
     .await;
-    let text = "[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n";
-    let plan = prepare(&source, &target, &mapping(text), "shop").await;
+    let plan = prepare(&source, &target, &mapping(NOTES), "shop").await;
     let error = run(&source.pool, &target.pool, &plan).await.expect_err("it holds rows");
     assert!(matches!(error, CopyError::Unfit { .. }), "{error}");
     assert!(error.to_string().contains("holds rows already"), "{error}");
     // Both sides may add rows to what has two owners.
     source.run("insert into note values (2)").await;
-    let plan = prepare(&source, &target, &mapping(&format!("{text}owner = \"append\"\n")), "shop").await;
+    let plan = prepare(&source, &target, &mapping(&format!("{NOTES}owner = \"append\"\n")), "shop").await;
     run(&source.pool, &target.pool, &plan).await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
     assert_eq!(target.text("select string_agg(id::text, ',' order by id) from shop.note").await, "1,2");
 }
@@ -241,8 +240,7 @@ async fn a_value_that_the_target_refuses_fails_its_part_and_is_named() {
         Database::with("create table note (id int primary key, n int); insert into note values (1, 1), (2, -1)").await;
     let target =
         Database::with("create schema shop; create table shop.note (id int primary key, n int check (n > 0))").await;
-    let text = "[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n";
-    let plan = prepare(&source, &target, &mapping(text), "shop").await;
+    let plan = prepare(&source, &target, &mapping(NOTES), "shop").await;
     let error = run(&source.pool, &target.pool, &plan).await.expect_err("it is refused");
     let CopyError::Chunk { table, source: cause, .. } = &error else { panic!("{error}") };
     assert_eq!(table, "shop.note");

@@ -12,6 +12,10 @@ use testkit::TestDatabase;
 /// The monolith's own migrations: what the mapping is for.
 const MONOLITH: &str = include_str!("../../legacy/migrations/0001_mini_lambda.sql");
 
+/// A mapping that moves one table, as it is.
+pub const NOTES: &str =
+    "[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n";
+
 /// The mapping that the local stack uses.
 pub const MINI_LAMBDA: &str = include_str!("../../infrastructure/local/mini-lambda/mapping.toml");
 

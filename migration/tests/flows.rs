@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use testkit::eventually;
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::database::{Database, mapping};
+use crate::database::{Database, NOTES, mapping};
 
 pub const SHOP: &str = "
     [targets.shop]
@@ -202,8 +202,7 @@ async fn every_kind_of_change_arrives() {
 async fn a_transaction_larger_than_memory_is_streamed_and_written_in_pieces() {
     let source = Database::with("create table note (id int primary key, text text)").await;
     let target = Database::with("").await;
-    let mapping =
-        mapping("[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n");
+    let mapping = mapping(NOTES);
     let settings = Settings { group_changes: 500, spool_bytes: 64 << 10, ..quick() };
     let running = Running::start(&source.pool, &target.pool, &mapping, "shop", Direction::Forward, settings);
     settled(&source.pool, &target.pool, "shop", Direction::Forward).await;
@@ -227,8 +226,7 @@ async fn a_transaction_larger_than_memory_is_streamed_and_written_in_pieces() {
 async fn what_comes_back_from_the_opposite_direction_does_not_make_a_stream_seem_late() {
     let source = Database::with("create table note (id int primary key)").await;
     let target = Database::with("").await;
-    let mapping =
-        mapping("[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n");
+    let mapping = mapping(NOTES);
     let without_heartbeat = Settings { heartbeat: None, ..quick() };
     let forward = Running::start(&source.pool, &target.pool, &mapping, "shop", Direction::Forward, without_heartbeat);
     settled(&source.pool, &target.pool, "shop", Direction::Forward).await;
@@ -338,9 +336,7 @@ async fn both_directions_at_once_do_not_go_round_in_a_circle() {
 async fn where_both_sides_have_rows_of_their_own_a_table_is_emptied_only_when_somebody_says_so() {
     let source = Database::with("create table note (id int primary key)").await;
     let target = Database::with("").await;
-    let mapping = mapping(
-        "[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\nowner = \"append\"\n",
-    );
+    let mapping = mapping(&format!("{NOTES}owner = \"append\"\n"));
     let running = Running::start(&source.pool, &target.pool, &mapping, "shop", Direction::Forward, quick());
     settled(&source.pool, &target.pool, "shop", Direction::Forward).await;
     target.run("insert into shop.note values (1)").await;
@@ -366,8 +362,7 @@ async fn a_slot_is_given_up_before_the_disk_is_full_and_replaced_only_when_asked
     let source =
         Database::with("create table note (id int primary key, text text); insert into note values (1, 'a')").await;
     let target = Database::with("").await;
-    let mapping =
-        mapping("[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n");
+    let mapping = mapping(NOTES);
     let start = |settings| Running::start(&source.pool, &target.pool, &mapping, "shop", Direction::Forward, settings);
     let running = start(quick());
     settled(&source.pool, &target.pool, "shop", Direction::Forward).await;

@@ -4,11 +4,9 @@ use migration::stream::{self, Direction};
 use sqlx::PgPool;
 
 use crate::{
-    database::{Database, mapping},
+    database::{Database, NOTES, mapping},
     flows::{Running, assert_verified, quick, settled},
 };
-
-const NOTES: &str = "[targets.shop]\nschema = \"shop\"\n[targets.shop.tables.note]\n[slices.shop]\ntarget = \"shop\"\n";
 
 /// What the module's documentation says, of one side, for a role.
 fn grants(side: &str, role: &str, database: &str) -> String {
